@@ -1,0 +1,1 @@
+//! The Lease, who leads, and the Permit that every write must hold.

@@ -1,0 +1,1 @@
+//! Every decision mechanic takes, as pure functions over plain data.

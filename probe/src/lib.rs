@@ -1,0 +1,1 @@
+//! Polls one node's Instance Metadata Service and streams what it finds to the coordinator.

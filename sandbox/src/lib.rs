@@ -1,0 +1,1 @@
+//! A cluster of one's own in one command: a real control plane, Azure's side, and mechanic installed on it.

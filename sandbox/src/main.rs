@@ -1,0 +1,3 @@
+//! Wired in `lib.rs`.
+
+fn main() {}
