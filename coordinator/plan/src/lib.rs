@@ -1,1 +1,34 @@
 //! Every decision mechanic takes, as pure functions over plain data.
+//!
+//! [`plan`] takes a [`Fleet`] snapshot and [`Now`] and says for each node which phase it is in and why,
+//! what is to be written on the Node, and whether its drain is to run. It does no I/O, reads no clock and
+//! draws no random number; the crate's dependencies can't do otherwise. [`classify`] does the same for a
+//! pod of a node that is being drained.
+
+mod claim;
+mod config;
+mod coverage;
+mod decide;
+mod event;
+mod fleet;
+mod identity;
+mod pods;
+mod proof;
+mod reason;
+mod slots;
+mod time;
+
+pub use claim::{
+    CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimPhase, ClaimedEvent, ClaimedEvents,
+    MAX_CLAIM_BYTES,
+};
+pub use config::{Amount, Config, Refusal};
+pub use coverage::{Coverage, MUTE_AFTER};
+pub use decide::{Decision, DrainOrder, NodeWrite, Phase, Plan, plan};
+pub use event::{EventStatus, EventType, ScheduledEvent};
+pub use fleet::{ClaimOnNode, Document, DrainProgress, Evidence, Fleet, Node, Probe, ProbeVm, Self_};
+pub use identity::VmReference;
+pub use pods::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
+pub use proof::Proof;
+pub use reason::Reason;
+pub use time::{Monotonic, Now, parse_not_before};

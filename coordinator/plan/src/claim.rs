@@ -1,0 +1,227 @@
+//! The claim: what mechanic writes on a Node that it holds, and all the state that a next leader needs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::event::{EventStatus, ScheduledEvent};
+
+/// The label of a Node that mechanic holds; its value is `"true"`. A label alone is nobody's claim: other
+/// tools use the same one.
+pub const CORDONED_LABEL: &str = "mechanic.cordoned";
+/// The annotation that holds the claim as JSON.
+pub const CLAIM_ANNOTATION: &str = "mechanic/claim";
+/// The largest claim that is read or written, in bytes of JSON.
+pub const MAX_CLAIM_BYTES: usize = 8 * 1024;
+
+const VERSION: u64 = 1;
+
+/// What mechanic holds a Node for. Fields that this version doesn't know are kept as they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Version of this format.
+    v: u64,
+    /// `metadata.uid` of the Node.
+    #[serde(rename = "nodeUID")]
+    pub node_uid: String,
+    /// `vmId` of the machine that the events were announced for.
+    pub vm_id: String,
+    /// Boot id of the machine when it was claimed.
+    pub boot_id: String,
+    /// Epoch of the leader that wrote last.
+    pub epoch: u64,
+    /// The Node was unschedulable before: it is drained, but never uncordoned.
+    pub was_unschedulable: bool,
+    /// How far mechanic is.
+    pub phase: ClaimPhase,
+    /// Pods that the drain left on the node, once it is drained.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pods_left: usize,
+    /// Why, by `EventId`.
+    pub events: ClaimedEvents,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// The events of a claim by `EventId`.
+pub type ClaimedEvents = BTreeMap<String, ClaimedEvent>;
+
+/// One event in a claim; strings as they were received.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimedEvent {
+    /// `EventType`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The latest `EventStatus` seen.
+    pub status: String,
+    /// `NotBefore`; kept when it becomes empty as the event starts.
+    pub not_before: String,
+    /// Wall time of the coordinator when it first saw the event, RFC 3339. For people.
+    pub first_seen: String,
+    /// Somebody made the node schedulable again: nothing more is done for this event.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub vetoed: bool,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// How far mechanic is with a Node that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClaimPhase {
+    /// Cordoned; nothing is evicted.
+    Cordoned,
+    /// Pods are being evicted, or evicted pods are still terminating.
+    Draining,
+    /// No pod is left that could be moved.
+    Drained,
+}
+
+/// Why a claim can't be used. Such a Node is held as it is and never released.
+#[derive(Debug, Error, PartialEq)]
+pub enum ClaimError {
+    /// Larger than [`MAX_CLAIM_BYTES`].
+    #[error("the claim is {0} bytes long, more than {MAX_CLAIM_BYTES}")]
+    TooLarge(usize),
+    /// Not JSON, fields missing, or a phase of another version.
+    #[error("the claim can't be read: {0}")]
+    Unreadable(String),
+    /// Written by another version of mechanic.
+    #[error("the claim has version {0}; this coordinator knows version {VERSION}")]
+    UnknownVersion(String),
+}
+
+impl Claim {
+    /// A first claim on a Node.
+    #[must_use]
+    pub fn new(node_uid: &str, vm_id: &str, boot_id: &str, epoch: u64, was_unschedulable: bool) -> Self {
+        Self {
+            v: VERSION,
+            node_uid: node_uid.to_owned(),
+            vm_id: vm_id.to_owned(),
+            boot_id: boot_id.to_owned(),
+            epoch,
+            was_unschedulable,
+            phase: ClaimPhase::Cordoned,
+            pods_left: 0,
+            events: ClaimedEvents::new(),
+            unknown: Map::new(),
+        }
+    }
+
+    /// Reads the annotation.
+    ///
+    /// # Errors
+    /// Whatever this version can't understand whole; the caller holds such a Node.
+    pub fn parse(annotation: &str) -> Result<Self, ClaimError> {
+        if annotation.len() > MAX_CLAIM_BYTES {
+            return Err(ClaimError::TooLarge(annotation.len()));
+        }
+        let value: Value =
+            serde_json::from_str(annotation).map_err(|error| ClaimError::Unreadable(error.to_string()))?;
+        match value.get("v") {
+            Some(v) if v.as_u64() == Some(VERSION) => {}
+            Some(v) => return Err(ClaimError::UnknownVersion(v.to_string())),
+            None => return Err(ClaimError::Unreadable("it has no `v`".to_owned())),
+        }
+        serde_json::from_value(value).map_err(|error| ClaimError::Unreadable(error.to_string()))
+    }
+
+    /// Writes the annotation.
+    ///
+    /// # Errors
+    /// [`ClaimError::TooLarge`], before anything is sent.
+    pub fn to_annotation(&self) -> Result<String, ClaimError> {
+        let json = serde_json::to_string(self).map_err(|error| ClaimError::Unreadable(error.to_string()))?;
+        if json.len() > MAX_CLAIM_BYTES { Err(ClaimError::TooLarge(json.len())) } else { Ok(json) }
+    }
+
+    /// Notes an event that is there now: adds it, or updates its status and time.
+    pub fn note(&mut self, event: &ScheduledEvent, first_seen: &str) {
+        let claimed = self.events.entry(event.event_id.clone()).or_insert_with(|| ClaimedEvent {
+            event_type: event.event_type.clone(),
+            status: event.status.clone(),
+            not_before: event.not_before.clone(),
+            first_seen: first_seen.to_owned(),
+            vetoed: false,
+            unknown: Map::new(),
+        });
+        claimed.status.clone_from(&event.status);
+        if !event.not_before.is_empty() {
+            claimed.not_before.clone_from(&event.not_before);
+        }
+    }
+}
+
+impl ClaimedEvent {
+    /// Whether it was ever seen under way.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        EventStatus::parse(&self.status) == EventStatus::Started
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: &str = r#"{"v":1,"nodeUID":"n","vmId":"vm","bootId":"b","epoch":7,"wasUnschedulable":false,"phase":"draining","events":{"E-1":{"type":"Reboot","status":"Scheduled","notBefore":"soon","firstSeen":"2026-11-23T12:00:00Z","later":[1]}},"laterField":{"a":1}}"#;
+
+    #[test]
+    fn a_claim_comes_back_as_it_was_unknown_fields_included() {
+        let claim = Claim::parse(CLAIM).unwrap();
+        assert_eq!(claim.phase, ClaimPhase::Draining);
+        let written: Value = serde_json::from_str(&claim.to_annotation().unwrap()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(CLAIM).unwrap());
+    }
+
+    #[test]
+    fn an_unknown_version_or_phase_is_an_error_and_never_a_guess() {
+        let version = Claim::parse(&CLAIM.replace("\"v\":1", "\"v\":2"));
+        assert_eq!(version, Err(ClaimError::UnknownVersion("2".to_owned())));
+        assert!(matches!(Claim::parse(&CLAIM.replace("draining", "parked")), Err(ClaimError::Unreadable(_))));
+        assert!(matches!(Claim::parse(&CLAIM.replace("\"v\":1,", "")), Err(ClaimError::Unreadable(_))));
+        for garbage in ["", "null", "[]", "{", "{\"v\":1}", "{\"v\":\"1\"}", "{\"v\":-1}"] {
+            assert!(Claim::parse(garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_claim_of_more_than_eight_kibibytes_is_refused_in_both_directions() {
+        let mut claim = Claim::parse(CLAIM).unwrap();
+        claim.vm_id = "x".repeat(MAX_CLAIM_BYTES);
+        assert!(matches!(claim.to_annotation(), Err(ClaimError::TooLarge(_))));
+        assert!(matches!(Claim::parse(&" ".repeat(MAX_CLAIM_BYTES + 1)), Err(ClaimError::TooLarge(_))));
+    }
+
+    #[test]
+    fn an_event_that_starts_keeps_its_announced_time() {
+        let mut claim = Claim::parse(CLAIM).unwrap();
+        let started = ScheduledEvent {
+            event_id: "E-1".into(),
+            event_type: "Reboot".into(),
+            status: "Started".into(),
+            not_before: String::new(),
+            description: String::new(),
+            resources: vec![],
+        };
+        claim.note(&started, "now");
+        let event = &claim.events["E-1"];
+        assert!(event.started());
+        assert_eq!((event.not_before.as_str(), event.first_seen.as_str()), ("soon", "2026-11-23T12:00:00Z"));
+    }
+}

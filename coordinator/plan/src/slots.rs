@@ -1,0 +1,44 @@
+//! How many nodes may be drained at once, and who is next.
+
+use crate::{
+    claim::ClaimPhase,
+    coverage::Coverage,
+    fleet::{ClaimOnNode, Fleet, Node},
+    time::Now,
+};
+
+/// The drain slots at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots {
+    pub(crate) limit: usize,
+    pub(crate) running: usize,
+}
+
+impl Slots {
+    pub(crate) fn of(fleet: &Fleet, now: Now) -> Self {
+        let running = fleet.nodes.values().filter(|node| holds_slot(node, fleet, now)).count();
+        Self { limit: fleet.config.max_concurrent_drains.of(fleet.nodes.len()), running }
+    }
+
+    /// Takes a slot, if one is free.
+    pub(crate) fn take(&mut self) -> bool {
+        let free = self.running < self.limit;
+        self.running += usize::from(free);
+        free
+    }
+}
+
+/// A drain holds its slot from before the first eviction until no evicted pod is terminating any more.
+///
+/// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain of ours nor an event
+/// of its probe, costs the others no slot; except while a new leader has not heard the probes yet.
+fn holds_slot(node: &Node, fleet: &Fleet, now: Now) -> bool {
+    let draining = matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
+    let active = node.drain.as_ref().is_some_and(|drain| !drain.ended || drain.evicted_terminating > 0);
+    let confirmed = || {
+        let shown = node.probe.as_ref().and_then(|probe| probe.document.as_ref());
+        shown.is_some_and(|document| !document.own_events.is_empty())
+            || Coverage::of(node, fleet, now.monotonic) == Coverage::Unknown
+    };
+    active || (draining && confirmed())
+}
