@@ -1,1 +1,3 @@
 //! A cluster of one's own in one command: a real control plane, Azure's side, and mechanic installed on it.
+
+pub mod azure;
