@@ -1,0 +1,107 @@
+//! Wiring.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use http::{HeaderValue, header::USER_AGENT};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, Config, client::ClientBuilder};
+use thiserror::Error;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, service_fn};
+
+use crate::{
+    campaign::Campaign,
+    candidate::{Candidate, InvalidCandidate},
+    clock::Clock,
+    elector::GuardedLeaseLock,
+    guard::{GuardLayer, SharedRecord},
+    leadership::{Ending, Leadership},
+    lease_watch::LeaseWatch,
+    permits::Permits,
+    record::Record,
+    timing::Timing,
+};
+
+/// Why the election could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// See [`InvalidCandidate`].
+    #[error("this process can't stand for election: {0}")]
+    Candidate(#[from] InvalidCandidate),
+    /// The client's configuration is of no use.
+    #[error("no client for the Lease could be made: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// Stands for election until `shutdown` is cancelled or the Lease is lost.
+///
+/// The Lease gets a client of its own, made from `client_config`, without kube's retries. `highest_claim_epoch` is the
+/// highest epoch that the coordinator has seen in any claim; it is read whenever the Lease is taken, so have the claims
+/// listed before. In `shutdown`, stop all work first and cancel then: from that moment there is no Permit, and the Lease
+/// is given back. Must be called within a tokio runtime.
+pub fn start(
+    client_config: Config,
+    candidate: Candidate,
+    timing: Timing,
+    highest_claim_epoch: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+) -> Result<(Permits, watch::Receiver<Leadership>, JoinHandle<Ending>), StartError> {
+    start_on_clock(client_config, candidate, timing, Clock::system(), highest_claim_epoch, shutdown)
+}
+
+/// As [`start`], on a clock that may be wrong.
+pub fn start_on_clock(
+    mut client_config: Config,
+    candidate: Candidate,
+    timing: Timing,
+    clock: Clock,
+    highest_claim_epoch: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+) -> Result<(Permits, watch::Receiver<Leadership>, JoinHandle<Ending>), StartError> {
+    candidate.validate()?;
+    // A retry inside the client would send a write long after the time that its Permit is counted from.
+    client_config.default_retry = false;
+    name_client(&mut client_config);
+
+    let record = SharedRecord::new(Record::new(candidate.clone(), timing));
+    let guard = GuardLayer::new(record.clone(), clock.clone(), highest_claim_epoch, &candidate);
+    let client = Client::try_from(client_config)?;
+    let unguarded = service_fn(move |request| {
+        let client = client.clone();
+        async move { client.send(request).await.map_err(BoxError::from) }
+    });
+    let client = ClientBuilder::new(unguarded, candidate.namespace.clone()).with_layer(&guard).build();
+
+    let (leadership, leadership_seen) = watch::channel(Leadership::Unknown);
+    let (renewals, renewals_asked) = mpsc::unbounded_channel();
+    let permits = Permits::new(record.clone(), clock.clone(), renewals);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &candidate.namespace);
+    let watch =
+        LeaseWatch::new(leases, &candidate.lease, timing.lease_duration() * 2, timing.renew_interval());
+    let campaign = Campaign {
+        elector: GuardedLeaseLock::new(client, &candidate, &timing),
+        record,
+        clock,
+        timing,
+        leadership,
+        renewals: renewals_asked,
+        shutdown,
+    };
+    Ok((permits, leadership_seen, tokio::spawn(campaign.run(watch))))
+}
+
+/// The audit log can tell the election's requests from the coordinator's others.
+fn name_client(config: &mut Config) {
+    let base =
+        config.headers.iter().find(|(name, _)| name == USER_AGENT).and_then(|(_, value)| value.to_str().ok());
+    let name =
+        format!("{} leadership", base.unwrap_or(concat!("mechanic-coordinator/", env!("CARGO_PKG_VERSION"))));
+    config.headers.retain(|(name, _)| name != USER_AGENT);
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        config.headers.push((USER_AGENT, value));
+    }
+}
