@@ -1,1 +1,154 @@
-//! Watches all nodes, decides for the whole cluster, and cordons, drains and releases nodes.
+//! The coordinator: watches all nodes, decides for the whole cluster, and cordons, drains and releases nodes.
+//!
+//! One circle. Probes report to [`intake`], the API server to [`fleet`]; [`planner`] hands the snapshot of
+//! both to `mechanic_plan::plan` and its answer to [`act`], which writes Nodes through [`node_writes`] and
+//! drains them through [`drain`], all past the one [`gate`]; what comes of it is observed again.
+
+mod act;
+mod arguments;
+mod clock;
+mod drain;
+mod events;
+mod fleet;
+mod fleet_service;
+mod gate;
+mod intake;
+mod kubernetes;
+mod node_writes;
+mod planner;
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, bail};
+use mechanic_leadership::{Candidate, Leadership, Timing};
+use mechanic_plan::Self_;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+pub use arguments::{Arguments, LogFormat};
+
+use crate::{
+    act::Effects,
+    drain::Evictions,
+    events::NodeEvents,
+    fleet::{Fleet, FleetState, watch_config, watch_nodes},
+    fleet_service::FleetReader,
+    gate::Gate,
+    intake::{Intake, Reviewer},
+    kubernetes::Clients,
+    node_writes::NodeWrites,
+    planner::Decided,
+    server::GrpcServer,
+};
+
+const LEASE: &str = "mechanic-coordinator";
+
+/// Runs a coordinator until `shutdown`, or until it has lost the Lease.
+///
+/// # Errors
+/// Where it can't start, and where it has lost the Lease: the process must end then, and start anew as a
+/// follower.
+pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
+    let Arguments { listen, pod_name, pod_uid, pod_namespace: namespace, node_name, log: _, log_format: _ } =
+        arguments;
+    let clients = Clients::new().await?;
+    let fleet = Arc::new(Fleet::default());
+
+    // Observe.
+    let watches = CancellationToken::new();
+    let _stop_watches = watches.clone().drop_guard();
+    until(&watches, watch_nodes(clients.reading.clone(), Arc::clone(&fleet)));
+    until(&watches, watch_config(clients.reading.clone(), namespace.clone(), Arc::clone(&fleet)));
+
+    // Lead, or follow.
+    let candidate = Candidate::new(&pod_name, &listen.to_string(), &namespace, LEASE)?;
+    let stand_down = CancellationToken::new();
+    let (permits, leadership, elector) = mechanic_leadership::start(
+        clients.electing,
+        candidate,
+        Timing::default(),
+        fleet.highest_claim_epoch(),
+        stand_down.clone(),
+    )?;
+
+    // Serve.
+    let (decide, decided) = watch::channel(None);
+    let reviewer = Reviewer::new(clients.reading.clone(), &namespace);
+    let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone());
+    let fleet_reader = FleetReader { reviewer, leadership: leadership.clone(), decided };
+    let server = GrpcServer::bind(listen, intake, fleet_reader).await?;
+    until(&watches, report_ready(server.health(), Arc::clone(&fleet)));
+    let server = tokio::spawn(server.serve(shutdown.clone()));
+
+    // Plan and act.
+    let gate = Gate::new(permits);
+    let effects = Effects {
+        fleet,
+        leader: Self_ { pod_uid, node_name },
+        reading: clients.reading,
+        node_writes: NodeWrites::new(clients.acting.clone(), gate.clone()),
+        evictions: Evictions::new(clients.acting.clone(), gate.clone()),
+        events: NodeEvents::new(clients.acting, gate.clone(), &pod_name),
+    };
+    let outcome = tokio::select! {
+        lost = lead(Arc::new(effects), gate, leadership, decide) => lost,
+        () = shutdown.cancelled() => Ok(()),
+    };
+
+    // No work is under way any more; only now somebody else may lead.
+    shutdown.cancel();
+    stand_down.cancel();
+    elector.await?;
+    server.await??;
+    outcome
+}
+
+/// Plans and acts whenever this process leads; returns once it has led and doesn't any more.
+async fn lead(
+    effects: Arc<Effects>,
+    gate: Gate,
+    mut leadership: watch::Receiver<Leadership>,
+    decide: watch::Sender<Option<Decided>>,
+) -> Result<()> {
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        match now {
+            Leadership::Leading { epoch } => {
+                tracing::info!(epoch, "leading");
+                planner::run(epoch, Arc::clone(&effects), gate.clone(), leadership.clone(), decide.clone())
+                    .await;
+                decide.send_replace(None);
+                continue;
+            }
+            Leadership::Lost { why } => bail!("the Lease is lost, so this process ends: {why}"),
+            Leadership::Following { leader: Some(leader) } => {
+                tracing::info!(leader = leader.holder, epoch = leader.epoch, "following");
+            }
+            Leadership::Following { leader: None } | Leadership::Unknown => {}
+        }
+        if leadership.changed().await.is_err() {
+            bail!("the elector has ended, so this process ends");
+        }
+    }
+}
+
+/// Ready once the Nodes are known; a follower is ready too, since it redirects probes.
+async fn report_ready(health: HealthReporter, fleet: Arc<Fleet>) {
+    while !fleet.read(FleetState::is_synced) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    health.set_service_status("", ServingStatus::Serving).await;
+}
+
+/// Runs a task until the token is cancelled.
+fn until(stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = task => {}
+        }
+    });
+}

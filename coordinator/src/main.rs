@@ -1,3 +1,37 @@
-//! Wired in `lib.rs`.
+//! The coordinator's process: flags, log, signals.
 
-fn main() {}
+use anyhow::{Result, anyhow};
+use clap::Parser;
+use mechanic_coordinator::{Arguments, LogFormat, run};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&arguments.log)?);
+    match arguments.log_format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.init(),
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("another crypto provider is installed already"))?;
+    // Two are enough at 5,000 nodes, and a default would follow the node's cores.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let signalled = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("told to stop");
+            signalled.cancel();
+        });
+        run(arguments, shutdown).await
+    })
+}

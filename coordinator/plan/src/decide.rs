@@ -73,7 +73,9 @@ pub enum NodeWrite {
 pub enum DrainOrder {
     /// Evict; the claim says so already.
     Run,
-    /// Evict nothing more.
+    /// Evict nothing, but watch until nothing that was evicted is terminating any more.
+    Settle,
+    /// Evict nothing, watch nothing.
     Stop,
 }
 
@@ -181,14 +183,17 @@ impl Assessment<'_> {
         }
         self.note_events(&mut claim, coverage);
         let missing = self.drop_what_is_over(&mut claim, coverage);
-        let idle_drain = DrainProgress { ended: true, ..DrainProgress::default() };
-        let drain = self.node.drain.as_ref().unwrap_or(&idle_drain);
+        let nothing_known = DrainProgress::default();
+        let drain = self.node.drain.as_ref().unwrap_or(&nothing_known);
+        // A drain that is to stop has stopped once nothing it evicted is terminating; what an earlier leader
+        // left must be looked at first.
+        let stopping = on_node.phase == ClaimPhase::Draining && drain.is_under_way();
         let decision = |phase, reason, write, drain| Decision { phase, reason, coverage, write, drain };
 
         if claim.events.is_empty() {
-            if drain.evicted_terminating > 0 || !drain.ended {
+            if stopping {
                 let reason = Reason::StoppingDrain { terminating: drain.evicted_terminating };
-                return (decision(Phase::Draining, reason, None, DrainOrder::Stop), None);
+                return (decision(Phase::Draining, reason, None, DrainOrder::Settle), None);
             }
             let uncordon = self.node.unschedulable && !on_node.was_unschedulable;
             let write = Some(NodeWrite::Release { uncordon });
@@ -200,7 +205,7 @@ impl Assessment<'_> {
                 .due_events()
                 .any(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed));
         if !active {
-            let reason = if drain.evicted_terminating > 0 {
+            let reason = if stopping && drain.evicted_terminating > 0 {
                 Reason::StoppingDrain { terminating: drain.evicted_terminating }
             } else if claim.events.values().all(|event| event.vetoed) {
                 Reason::Vetoed
@@ -210,12 +215,13 @@ impl Assessment<'_> {
                 Reason::WaitingForProof(missing.unwrap_or_else(|| "the node's own probe reports".to_owned()))
             };
             // A drain that has stopped gives its slot back, so going on needs one again.
-            let stopped = drain.ended && drain.evicted_terminating == 0;
-            if claim.phase == ClaimPhase::Draining && stopped && coverage != Coverage::Unknown {
+            let waiting_for_probes = coverage == Coverage::Unknown;
+            if claim.phase == ClaimPhase::Draining && !stopping && !waiting_for_probes {
                 claim.phase = ClaimPhase::Cordoned;
             }
+            let order = if stopping && !waiting_for_probes { DrainOrder::Settle } else { DrainOrder::Stop };
             let write = self.hold(on_node, claim, false);
-            return (decision(phase_of(on_node), reason, write, DrainOrder::Stop), None);
+            return (decision(phase_of(on_node), reason, write, order), None);
         }
 
         match on_node.phase {

@@ -118,10 +118,28 @@ pub struct Evidence {
 pub struct DrainProgress {
     /// The pods that are still there and are no part of the node itself.
     pub pods: Vec<PodReport>,
-    /// Pods that this drain evicted and that are still terminating: the slot is held for them.
+    /// Pods that are terminating, or whose eviction is on its way: the slot is held for them.
     pub evicted_terminating: usize,
     /// Two lists in a row, far enough apart, showed nothing left to move.
     pub clean: bool,
     /// The task has ended; nothing will be evicted any more.
     pub ended: bool,
+}
+
+impl DrainProgress {
+    /// Whether it evicts, or pods that it evicted are still there.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !self.ended || self.evicted_terminating > 0
+    }
+}
+
+impl Node {
+    /// The claim, if it is about this very Node and no later leader wrote it.
+    pub(crate) fn claim_in_force(&self, epoch: u64) -> Option<&Claim> {
+        match &self.claim {
+            ClaimOnNode::Readable(claim) if claim.node_uid == self.uid && claim.epoch <= epoch => Some(claim),
+            _ => None,
+        }
+    }
 }

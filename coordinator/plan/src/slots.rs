@@ -3,7 +3,7 @@
 use crate::{
     claim::ClaimPhase,
     coverage::Coverage,
-    fleet::{ClaimOnNode, Fleet, Node},
+    fleet::{Fleet, Node},
     time::Now,
 };
 
@@ -30,15 +30,17 @@ impl Slots {
 
 /// A drain holds its slot from before the first eviction until no evicted pod is terminating any more.
 ///
-/// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain of ours nor an event
-/// of its probe, costs the others no slot; except while a new leader has not heard the probes yet.
+/// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain nor an event of its
+/// probe, costs the others no slot; except until this leader has looked what an earlier one left there.
 fn holds_slot(node: &Node, fleet: &Fleet, now: Now) -> bool {
-    let draining = matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
-    let active = node.drain.as_ref().is_some_and(|drain| !drain.ended || drain.evicted_terminating > 0);
+    let draining = node.claim_in_force(fleet.epoch).is_some_and(|claim| claim.phase == ClaimPhase::Draining);
     let confirmed = || {
         let shown = node.probe.as_ref().and_then(|probe| probe.document.as_ref());
         shown.is_some_and(|document| !document.own_events.is_empty())
             || Coverage::of(node, fleet, now.monotonic) == Coverage::Unknown
     };
-    active || (draining && confirmed())
+    match &node.drain {
+        Some(drain) => drain.is_under_way() || (draining && confirmed()),
+        None => draining,
+    }
 }

@@ -1,0 +1,8 @@
+//! Carries out the drain of one node: evict, watch, settle. Decides nothing that the plan could decide.
+
+mod evict;
+mod pods;
+mod task;
+
+pub(crate) use evict::Evictions;
+pub(crate) use task::{Drain, DrainTarget};

@@ -1,0 +1,169 @@
+//! One eviction, and what the API server's answer means.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::{core::v1::Pod, policy::v1::Eviction},
+    apimachinery::pkg::apis::meta::v1::{DeleteOptions, Preconditions},
+};
+use kube::{
+    Api, Client,
+    api::PostParams,
+    core::{ObjectMeta, Status},
+};
+use mechanic_plan::Verdict;
+use tokio::sync::Semaphore;
+
+use crate::gate::{Gate, WriteError};
+
+/// Evictions that may be on their way at once, over all nodes: the most that a leader which has lost its
+/// Lease can still have applied late.
+const IN_FLIGHT: usize = 10;
+
+const RETRY: Duration = Duration::from_secs(5);
+/// After an answer that didn't come, the watch is given this long to show what happened.
+const RETRY_UNKNOWN: Duration = Duration::from_secs(2);
+
+/// Sends evictions.
+#[derive(Clone)]
+pub(crate) struct Evictions {
+    client: Client,
+    gate: Gate,
+    in_flight: Arc<Semaphore>,
+}
+
+/// What came of one eviction.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Accepted: the pod is on its way out.
+    Evicted,
+    /// The pod we meant is gone.
+    Gone,
+    /// No; why, and when to ask again.
+    Refused { verdict: Verdict, detail: String, again_in: Duration },
+    /// This process doesn't lead; nothing was sent.
+    NotLeading(String),
+}
+
+impl Evictions {
+    /// `client` must not retry by itself: it would hide what a PodDisruptionBudget says.
+    pub(crate) fn new(client: Client, gate: Gate) -> Self {
+        Self { client, gate, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    }
+
+    /// Waits for room, asks `still_wanted` once more, and evicts the pod of that UID.
+    pub(crate) async fn evict(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        still_wanted: impl FnOnce() -> bool,
+    ) -> Option<Outcome> {
+        // Never closed.
+        let _room = self.in_flight.acquire().await.ok()?;
+        if !still_wanted() {
+            return None;
+        }
+        // kube's own evict() sends deleteOptions under a name that the API server ignores.
+        let eviction = Eviction {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            delete_options: Some(delete_options(uid)),
+        };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = PostParams::default();
+        let request = pods.create_subresource::<Eviction, Status>("eviction", name, &parameters, &eviction);
+        Some(match self.gate.write(request).await {
+            Ok(_) => Outcome::Evicted,
+            Err(WriteError::NotLeading(why)) => Outcome::NotLeading(why.to_string()),
+            Err(WriteError::Refused(status)) => outcome(&status),
+            Err(WriteError::Unknown(detail)) => {
+                Outcome::Refused { verdict: Verdict::EvictionRefused, detail, again_in: RETRY_UNKNOWN }
+            }
+        })
+    }
+}
+
+fn delete_options(uid: &str) -> DeleteOptions {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() }
+}
+
+/// Reads a refusal. A 429 alone says nothing: budgets, webhooks and an overloaded server all use it.
+fn outcome(status: &Status) -> Outcome {
+    let details = status.details.as_ref();
+    let kind = details.map_or("", |details| details.kind.as_str());
+    let caused_by = |reason: &str| {
+        details.into_iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    };
+    let refused = |verdict, again_in| Outcome::Refused { verdict, detail: status.message.clone(), again_in };
+    let asked_to_wait = details.map_or(0, |details| details.retry_after_seconds);
+    let again_in = RETRY.max(Duration::from_secs(asked_to_wait.into())).min(Duration::from_mins(1));
+    match status.code {
+        404 => Outcome::Gone,
+        409 if kind != "poddisruptionbudgets" && status.message.contains("UID in the precondition") => {
+            Outcome::Gone
+        }
+        429 if caused_by("DisruptionBudget") => refused(Verdict::BlockedByBudget, again_in),
+        _ => refused(Verdict::EvictionRefused, again_in),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: serde_json::Value) -> Outcome {
+        outcome(&serde_json::from_value(status).unwrap())
+    }
+
+    fn verdict(outcome: &Outcome) -> Option<Verdict> {
+        match outcome {
+            Outcome::Refused { verdict, .. } => Some(*verdict),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_or_replaced_is_gone() {
+        assert_eq!(
+            answer(json!({"code": 404, "reason": "NotFound", "details": {"kind": "pods"}})),
+            Outcome::Gone
+        );
+        let replaced = json!({"code": 409, "reason": "Conflict", "message": "the UID in the precondition (a) does not match the UID in record (b)", "details": {"kind": "Pod"}});
+        assert_eq!(answer(replaced), Outcome::Gone);
+    }
+
+    #[test]
+    fn only_a_429_that_names_a_budget_is_a_budgets_no() {
+        let budget = answer(
+            json!({"code": 429, "message": "budget", "details": {"causes": [{"reason": "DisruptionBudget"}]}}),
+        );
+        assert_eq!(verdict(&budget), Some(Verdict::BlockedByBudget));
+        let overload = answer(json!({"code": 429, "details": {"retryAfterSeconds": 9}}));
+        assert_eq!(verdict(&overload), Some(Verdict::EvictionRefused));
+        assert!(matches!(overload, Outcome::Refused { again_in, .. } if again_in == Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn everything_else_is_asked_again_later_and_never_at_once() {
+        for status in [
+            json!({"code": 500, "message": "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."}),
+            json!({"code": 403, "details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
+            json!({"code": 409, "details": {"kind": "poddisruptionbudgets"}}),
+            json!({"code": 429, "details": {"retryAfterSeconds": 4_000_000_000_u32}}),
+            json!({"code": 0}),
+        ] {
+            let outcome = answer(status);
+            assert_eq!(verdict(&outcome), Some(Verdict::EvictionRefused));
+            assert!(
+                matches!(outcome, Outcome::Refused { again_in, .. } if again_in >= RETRY && again_in <= Duration::from_mins(1))
+            );
+        }
+    }
+}

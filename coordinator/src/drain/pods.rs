@@ -1,0 +1,283 @@
+//! The pods of the node that is being drained, and what has been tried with each.
+
+use std::collections::{BTreeMap, HashSet};
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use mechanic_plan::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
+use tokio::time::Instant;
+
+use super::evict::Outcome;
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The pods; one that was replaced under its name is another pod.
+#[derive(Debug)]
+pub(super) struct Pods {
+    leader_pod_uid: String,
+    by_uid: BTreeMap<String, Tracked>,
+    /// What the watch's list under way has shown so far.
+    listing: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    pod: Pod,
+    /// An eviction was accepted.
+    evicted: bool,
+    /// An eviction is on its way.
+    in_flight: bool,
+    refusal: Option<(Verdict, String)>,
+    not_before: Option<Instant>,
+}
+
+/// A pod that is to be evicted now.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+}
+
+impl Pods {
+    pub(super) fn new(leader_pod_uid: String) -> Self {
+        Self { leader_pod_uid, by_uid: BTreeMap::new(), listing: HashSet::new() }
+    }
+
+    /// Takes in a pod as the API server shows it.
+    pub(super) fn apply(&mut self, pod: &ApiPod) {
+        let Some(pod) = read(pod) else { return };
+        if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
+            tracked.pod = pod;
+        } else {
+            let uid = pod.uid.clone();
+            let fresh = Tracked { pod, evicted: false, in_flight: false, refusal: None, not_before: None };
+            self.by_uid.insert(uid, fresh);
+        }
+    }
+
+    /// Forgets a pod that is gone.
+    pub(super) fn delete(&mut self, pod: &ApiPod) {
+        if let Some(uid) = &pod.metadata.uid {
+            self.by_uid.remove(uid);
+        }
+    }
+
+    /// The watch begins a list.
+    pub(super) fn begin_list(&mut self) {
+        self.listing.clear();
+    }
+
+    /// Takes in a pod of the watch's list.
+    pub(super) fn apply_listed(&mut self, pod: &ApiPod) {
+        self.listing.extend(pod.metadata.uid.clone());
+        self.apply(pod);
+    }
+
+    /// The watch's list is whole: what it didn't show is gone, though no deletion was seen.
+    pub(super) fn end_list(&mut self) {
+        let listing = std::mem::take(&mut self.listing);
+        self.by_uid.retain(|uid, _| listing.contains(uid));
+    }
+
+    /// Takes in a whole list: what it doesn't show is gone.
+    pub(super) fn replace(&mut self, listed: &[ApiPod]) {
+        self.by_uid.retain(|uid, _| listed.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid)));
+        for pod in listed {
+            self.apply(pod);
+        }
+    }
+
+    /// The pods whose eviction is to be sent now, marked as on their way.
+    pub(super) fn take_targets(&mut self, now: Instant) -> Vec<Target> {
+        let leader = &self.leader_pod_uid;
+        self.by_uid
+            .values_mut()
+            .filter(|tracked| {
+                classify(&tracked.pod, leader) == Verdict::Evict
+                    && !tracked.in_flight
+                    && !tracked.evicted
+                    && tracked.not_before.is_none_or(|not_before| not_before <= now)
+            })
+            .map(|tracked| {
+                tracked.in_flight = true;
+                let Pod { namespace, name, uid, .. } = tracked.pod.clone();
+                Target { namespace, name, uid }
+            })
+            .collect()
+    }
+
+    /// When the next refused eviction may be tried again.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        self.by_uid
+            .values()
+            .filter(|tracked| !tracked.in_flight && !tracked.evicted)
+            .filter_map(|tracked| tracked.not_before)
+            .min()
+    }
+
+    /// Notes what came of an eviction; `None` if it was not sent after all.
+    pub(super) fn settle(&mut self, uid: &str, outcome: Option<&Outcome>, again_at: Instant) {
+        let Some(tracked) = self.by_uid.get_mut(uid) else { return };
+        tracked.in_flight = false;
+        match outcome {
+            Some(Outcome::Evicted) => {
+                tracked.evicted = true;
+                tracked.refusal = None;
+            }
+            // The watch takes it away.
+            Some(Outcome::Gone) => tracked.evicted = true,
+            Some(Outcome::Refused { verdict, detail, .. }) => {
+                tracked.refusal = Some((*verdict, detail.clone()));
+                tracked.not_before = Some(again_at);
+            }
+            Some(Outcome::NotLeading(_)) | None => tracked.not_before = Some(again_at),
+        }
+    }
+
+    /// Whether the pod is still to be evicted, as the watch shows it now.
+    pub(super) fn is_wanted(&self, uid: &str) -> bool {
+        self.by_uid
+            .get(uid)
+            .is_some_and(|tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Evict)
+    }
+
+    /// Pods that must leave and haven't.
+    pub(super) fn must_leave(&self) -> usize {
+        self.reports().iter().filter(|report| report.verdict.must_leave()).count()
+    }
+
+    /// Pods that are on their way out, whoever sent them (an earlier leader may have), or may be.
+    pub(super) fn leaving(&self) -> usize {
+        let terminating =
+            |tracked: &Tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Terminating;
+        self.by_uid
+            .values()
+            .filter(|tracked| tracked.evicted || tracked.in_flight || terminating(tracked))
+            .count()
+    }
+
+    /// What is left, but for the node's own pods.
+    pub(super) fn reports(&self) -> Vec<PodReport> {
+        let report = |tracked: &Tracked| {
+            let verdict = classify(&tracked.pod, &self.leader_pod_uid);
+            let (verdict, detail) = match (&tracked.refusal, verdict) {
+                (Some((refused, detail)), Verdict::Evict) => (*refused, detail.clone()),
+                _ => (verdict, String::new()),
+            };
+            let Pod { namespace, name, .. } = tracked.pod.clone();
+            PodReport { namespace, name, verdict, detail }
+        };
+        self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node()).collect()
+    }
+}
+
+fn read(pod: &ApiPod) -> Option<Pod> {
+    let metadata = &pod.metadata;
+    let controller = metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
+        .map(|owner| Controller { api_version: owner.api_version.clone(), kind: owner.kind.clone() });
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    Some(Pod {
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+        uid: metadata.uid.clone()?,
+        phase: if matches!(phase, Some("Succeeded" | "Failed")) {
+            PodPhase::Finished
+        } else {
+            PodPhase::Active
+        },
+        controller,
+        mirror: metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
+            || metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Node"),
+        empty_dir: volumes.into_iter().flatten().any(|volume| volume.empty_dir.is_some()),
+        terminating: metadata.deletion_timestamp.is_some(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, uid: &str) -> ApiPod {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "d", "name": name, "uid": uid, "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r", "controller": true}]},
+            "status": {"phase": "Running"},
+        }))
+        .unwrap()
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused {
+            verdict: Verdict::BlockedByBudget,
+            detail: "no".into(),
+            again_in: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn a_pod_is_sent_once_and_after_a_refusal_not_before_its_time() {
+        let mut pods = Pods::new(String::new());
+        let now = Instant::now();
+        pods.apply(&pod("a", "1"));
+        assert_eq!(pods.take_targets(now).len(), 1);
+        assert_eq!(pods.take_targets(now).len(), 0, "on its way");
+        pods.settle("1", Some(&refused()), now + Duration::from_secs(5));
+        assert_eq!(pods.take_targets(now + Duration::from_secs(4)).len(), 0);
+        assert_eq!(pods.next_try(), Some(now + Duration::from_secs(5)));
+        assert_eq!(pods.reports()[0].verdict, Verdict::BlockedByBudget);
+        assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
+        pods.settle("1", Some(&Outcome::Evicted), now);
+        assert_eq!(pods.take_targets(now + Duration::from_hours(1)).len(), 0, "never twice");
+        assert_eq!((pods.leaving(), pods.must_leave()), (1, 1));
+        pods.delete(&pod("a", "1"));
+        assert_eq!((pods.leaving(), pods.must_leave()), (0, 0));
+    }
+
+    #[test]
+    fn the_same_name_with_another_uid_is_another_pod() {
+        let mut pods = Pods::new(String::new());
+        pods.apply(&pod("a", "1"));
+        pods.replace(&[pod("a", "2")]);
+        assert!(!pods.is_wanted("1"));
+        assert!(pods.is_wanted("2"));
+    }
+
+    #[test]
+    fn a_deletion_that_the_watch_missed_shows_in_its_next_list() {
+        let mut pods = Pods::new(String::new());
+        pods.apply(&pod("a", "1"));
+        pods.begin_list();
+        pods.apply_listed(&pod("b", "2"));
+        assert!(pods.is_wanted("1"), "a list that isn't whole proves nothing gone");
+        pods.end_list();
+        assert!(!pods.is_wanted("1") && pods.is_wanted("2"));
+    }
+
+    #[test]
+    fn a_pod_that_began_to_terminate_is_no_longer_wanted() {
+        let mut pods = Pods::new(String::new());
+        let mut terminating = pod("a", "1");
+        pods.apply(&terminating);
+        terminating.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
+        pods.apply(&terminating);
+        assert!(!pods.is_wanted("1"));
+        assert_eq!((pods.leaving(), pods.must_leave()), (1, 1));
+    }
+
+    #[test]
+    fn only_the_controlling_owner_counts() {
+        let mut orphan = pod("a", "1");
+        orphan.metadata.owner_references.as_mut().unwrap()[0].controller = None;
+        assert_eq!(read(&orphan).unwrap().controller, None);
+    }
+}

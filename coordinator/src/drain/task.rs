@@ -1,0 +1,230 @@
+//! One drain as a task: it ends when two clean lists in a row have shown that nothing is left to move, or,
+//! once it is told to stop, when no pod is terminating any more.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::{
+    Api, Client,
+    api::ListParams,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use mechanic_plan::DrainProgress;
+use rand::Rng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    evict::{Evictions, Outcome},
+    pods::{Pods, Target},
+};
+use crate::fleet::Fleet;
+
+/// The scheduler may still bind a pod for so long after the cordon, which came before the drain.
+const SETTLE: Duration = Duration::from_secs(5);
+/// Between two clean lists.
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+const PAGE: u32 = 500;
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which node is drained.
+#[derive(Clone, Debug)]
+pub(crate) struct DrainTarget {
+    pub(crate) node_name: String,
+    pub(crate) node_uid: String,
+    pub(crate) leader_pod_uid: String,
+}
+
+/// A drain that is about to run.
+pub(crate) struct Drain {
+    pub(crate) target: DrainTarget,
+    /// For lists and the watch.
+    pub(crate) client: Client,
+    pub(crate) evictions: Evictions,
+    pub(crate) fleet: Arc<Fleet>,
+    /// Nothing more is evicted once this is cancelled.
+    pub(crate) stop: CancellationToken,
+}
+
+type Shared = Arc<Mutex<Pods>>;
+
+impl Drain {
+    /// Runs it, and reports to the fleet as it goes.
+    pub(crate) async fn run(self) {
+        let node = self.target.node_name.as_str();
+        tracing::info!(node, "drain begins");
+        let started = Instant::now();
+        let pods: Shared = Arc::new(Mutex::new(Pods::new(self.target.leader_pod_uid.clone())));
+        let mut watch = pin!(self.watch());
+        let mut evicting = FuturesUnordered::new();
+        let mut listed = false;
+        let mut clean_lists = CleanLists::default();
+        loop {
+            if listed && !self.stop.is_cancelled() {
+                for target in lock(&pods).take_targets(Instant::now()) {
+                    evicting.push(self.evict(target, Arc::clone(&pods)));
+                }
+            }
+            self.report(&pods, false, false);
+            let (must_leave, leaving, next_try) = {
+                let pods = lock(&pods);
+                (pods.must_leave(), pods.leaving(), pods.next_try())
+            };
+            if listed && self.stop.is_cancelled() && leaving == 0 && evicting.is_empty() {
+                tracing::info!(node, "drain stopped");
+                self.report(&pods, false, true);
+                return;
+            }
+            let quiet = listed && must_leave == 0 && !self.stop.is_cancelled();
+            if !quiet {
+                clean_lists = CleanLists::default();
+            }
+            let next_list = clean_lists.next(started);
+            tokio::select! {
+                event = watch.next() => listed |= take_in(&pods, event),
+                Some(()) = evicting.next() => {}
+                () = sleep_until(next_try), if next_try.is_some() && !self.stop.is_cancelled() => {}
+                () = self.stop.cancelled(), if !self.stop.is_cancelled() => {}
+                list = tokio::time::sleep_until(next_list).then(|()| self.list()), if quiet => match list {
+                    Ok(list) => {
+                        lock(&pods).replace(&list);
+                        if lock(&pods).must_leave() == 0 && clean_lists.add(Instant::now(), started) {
+                            tracing::info!(node, seconds = started.elapsed().as_secs(), "drain is done");
+                            self.report(&pods, true, true);
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
+                        clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
+                    }
+                },
+            }
+        }
+    }
+
+    fn watch(&self) -> impl futures::Stream<Item = watcher::Result<Event<ApiPod>>> + use<> {
+        let config = watcher::Config::default().fields(&self.selector()).page_size(PAGE).timeout(60);
+        watcher(Api::<ApiPod>::all(self.client.clone()), config).default_backoff()
+    }
+
+    /// A list that is read consistently, whole.
+    async fn list(&self) -> Result<Vec<ApiPod>, String> {
+        let api = Api::<ApiPod>::all(self.client.clone());
+        let mut parameters = ListParams::default().fields(&self.selector()).limit(PAGE);
+        let mut pods = Vec::new();
+        let pages = async {
+            loop {
+                let page = api.list(&parameters).await.map_err(|error| error.to_string())?;
+                pods.extend(page.items);
+                match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                    Some(token) => parameters = parameters.clone().continue_token(&token),
+                    None => return Ok(pods),
+                }
+            }
+        };
+        tokio::time::timeout(LIST_TIMEOUT, pages).await.unwrap_or_else(|_| Err("it took too long".to_owned()))
+    }
+
+    fn selector(&self) -> String {
+        format!("spec.nodeName={}", self.target.node_name)
+    }
+
+    async fn evict(&self, target: Target, pods: Shared) {
+        let Target { namespace, name, uid } = &target;
+        let still_wanted = || !self.stop.is_cancelled() && lock(&pods).is_wanted(uid);
+        let outcome = self.evictions.evict(namespace, name, uid, still_wanted).await;
+        let node = self.target.node_name.as_str();
+        let again_in = match &outcome {
+            Some(Outcome::Evicted) => {
+                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
+                Duration::ZERO
+            }
+            Some(Outcome::Refused { detail, again_in, .. }) => {
+                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
+                // Pods of one budget don't come back in step.
+                again_in.mul_f64(rand::rng().random_range(0.8..1.2))
+            }
+            Some(Outcome::NotLeading(why)) => {
+                tracing::warn!(node, why, "eviction not sent");
+                BETWEEN_LISTS
+            }
+            Some(Outcome::Gone) | None => BETWEEN_LISTS,
+        };
+        lock(&pods).settle(uid, outcome.as_ref(), Instant::now() + again_in);
+    }
+
+    fn report(&self, pods: &Shared, clean: bool, ended: bool) {
+        let (pods, evicted_terminating) = {
+            let pods = lock(pods);
+            (pods.reports(), pods.leaving())
+        };
+        let progress = DrainProgress { pods, evicted_terminating, clean, ended };
+        let DrainTarget { node_name, node_uid, .. } = &self.target;
+        let known = self.fleet.read(|state| state.node(node_name).and_then(|(node, _)| node.drain.clone()));
+        if known.as_ref() != Some(&progress) {
+            self.fleet.change(|state| state.drain_progress(node_name, node_uid, progress));
+        }
+    }
+}
+
+/// The clean lists in a row.
+#[derive(Default)]
+struct CleanLists {
+    last: Option<Instant>,
+    count: usize,
+}
+
+impl CleanLists {
+    /// When the next list is due.
+    fn next(&self, started: Instant) -> Instant {
+        match (self.last, self.count) {
+            (None, _) => Instant::now(),
+            (Some(last), 0) => last + BETWEEN_LISTS,
+            (Some(last), _) => (last + BETWEEN_LISTS).max(started + SETTLE),
+        }
+    }
+
+    /// Counts one; true if it is the second, late enough.
+    fn add(&mut self, now: Instant, started: Instant) -> bool {
+        let second = self.count > 0 && now >= started + SETTLE;
+        self.last = Some(now);
+        self.count += 1;
+        second
+    }
+}
+
+/// Takes in what the watch shows; true once a whole list has been.
+fn take_in(pods: &Shared, event: Option<watcher::Result<Event<ApiPod>>>) -> bool {
+    match event {
+        Some(Ok(Event::Init)) => lock(pods).begin_list(),
+        Some(Ok(Event::InitApply(pod))) => lock(pods).apply_listed(&pod),
+        Some(Ok(Event::InitDone)) => {
+            lock(pods).end_list();
+            return true;
+        }
+        Some(Ok(Event::Apply(pod))) => lock(pods).apply(&pod),
+        Some(Ok(Event::Delete(pod))) => lock(pods).delete(&pod),
+        None => {}
+        Some(Err(error)) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
+    }
+    false
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant).await;
+    }
+}
+
+fn lock(pods: &Shared) -> std::sync::MutexGuard<'_, Pods> {
+    pods.lock().unwrap_or_else(PoisonError::into_inner)
+}

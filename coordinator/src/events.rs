@@ -1,0 +1,122 @@
+//! Kubernetes Events on the Node: one for each step, and one for each new reason to wait.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use mechanic_plan::{ClaimPhase, NodeWrite, Reason};
+
+use crate::gate::Gate;
+
+/// A note may be a kilobyte long.
+const NOTE: usize = 1000;
+
+/// Publishes Events, while this process leads.
+#[derive(Clone)]
+pub(crate) struct NodeEvents {
+    recorder: Recorder,
+    gate: Gate,
+}
+
+/// What is told about a Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Stable, as documented in `docs/reasons.md`.
+    pub(crate) reason: &'static str,
+    pub(crate) note: String,
+    pub(crate) warning: bool,
+}
+
+impl NodeEvents {
+    pub(crate) fn new(client: Client, gate: Gate, pod_name: &str) -> Self {
+        let reporter =
+            Reporter { controller: "mechanic-coordinator".to_owned(), instance: Some(pod_name.to_owned()) };
+        Self { recorder: Recorder::new(client, reporter), gate }
+    }
+
+    /// Publishes one. An Event that gets lost costs an explanation, never a step.
+    pub(crate) async fn publish(&self, node: &str, node_uid: &str, step: Step) {
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(node.to_owned()),
+            uid: Some(node_uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        let event = Event {
+            type_: if step.warning { EventType::Warning } else { EventType::Normal },
+            reason: step.reason.to_owned(),
+            note: Some(step.note.chars().take(NOTE).collect()),
+            action: "Maintain".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.gate.write(self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(node, reason = step.reason, %error, "an Event was not published");
+        }
+    }
+}
+
+/// What a write on the Node that went through tells.
+pub(crate) fn step_of_write(before: Option<ClaimPhase>, write: &NodeWrite) -> Option<Step> {
+    let step = |reason, note| Some(Step { reason, note, warning: false });
+    match write {
+        NodeWrite::Release { uncordon: true } => {
+            step("Released", "the event is over; the node takes pods again".to_owned())
+        }
+        NodeWrite::Release { uncordon: false } => step(
+            "Released",
+            "the event is over; mechanic's claim is taken off, the cordon stays as somebody else wants it"
+                .to_owned(),
+        ),
+        NodeWrite::Hold { claim, .. } if before == Some(claim.phase) => None,
+        NodeWrite::Hold { claim, .. } => {
+            let events = claim.events.iter().map(|(event_id, event)| {
+                let when = if event.not_before.is_empty() { "now" } else { &event.not_before };
+                format!("{} {event_id} ({}, not before {when})", event.event_type, event.status)
+            });
+            let events = events.collect::<Vec<_>>().join(", ");
+            match claim.phase {
+                ClaimPhase::Cordoned if before.is_none() => {
+                    step("Cordoned", format!("cordoned for {events}"))
+                }
+                ClaimPhase::Cordoned => step("DrainStopped", "nothing more is evicted for now".to_owned()),
+                ClaimPhase::Draining => step("DrainStarted", format!("pods are evicted for {events}")),
+                ClaimPhase::Drained if claim.pods_left == 0 => {
+                    step("Drained", "every pod that can be moved is gone".to_owned())
+                }
+                ClaimPhase::Drained => step(
+                    "DrainedExcept",
+                    format!("every pod that can be moved is gone; {} stay", claim.pods_left),
+                ),
+            }
+        }
+    }
+}
+
+/// What a new reason tells, unless the write that goes with it does.
+pub(crate) fn step_of_reason(reason: &Reason) -> Option<Step> {
+    let warning = match reason {
+        Reason::WaitingForLeadTime { .. }
+        | Reason::ShownOnly { .. }
+        | Reason::WaitingForSlot { .. }
+        | Reason::StoppingDrain { .. }
+        | Reason::WaitingForProbe
+        | Reason::WaitingForProof(_) => false,
+        Reason::ProbeMismatched
+        | Reason::LabelWithoutClaim
+        | Reason::ClaimUnreadable(_)
+        | Reason::ClaimOfAnotherNode
+        | Reason::ClaimOfLaterLeader { .. }
+        | Reason::Vetoed
+        | Reason::NowhereToGo => true,
+        Reason::NothingAnnounced
+        | Reason::NotCovered
+        | Reason::Cordoning
+        | Reason::Draining { .. }
+        | Reason::Drained
+        | Reason::DrainedExcept(_)
+        | Reason::Releasing => return None,
+    };
+    Some(Step { reason: reason.code(), note: reason.to_string(), warning })
+}

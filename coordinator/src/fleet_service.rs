@@ -1,0 +1,197 @@
+//! `FleetService`: what is known and decided, for people and tools. Reads; never steers.
+
+use std::time::Duration;
+
+use mechanic_leadership::Leadership;
+use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase};
+use mechanic_proto::v1::{
+    EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
+    NodeStatus, PodStatus, ProbeCoverage, fleet_service_client::FleetServiceClient,
+    fleet_service_server::FleetService,
+};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, transport::Endpoint};
+
+use crate::{intake::Reviewer, planner::Decided};
+
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service. A follower forwards to the leader, the caller's token included.
+pub(crate) struct FleetReader {
+    pub(crate) reviewer: Reviewer,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) decided: watch::Receiver<Option<Decided>>,
+}
+
+#[tonic::async_trait]
+impl FleetService for FleetReader {
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        self.reviewer.caller(request.metadata()).await?;
+        if let Some(mut leader) = self.leader_elsewhere().await? {
+            return leader.list_nodes(request).await;
+        }
+        let decided = self.decided()?;
+        let only_affected = request.into_inner().only_affected;
+        let nodes = decided
+            .nodes()
+            .filter(|(_, node, decision)| {
+                !only_affected || decision.phase != Phase::Idle || node.claim != ClaimOnNode::None
+            })
+            .map(|(name, node, decision)| node_status(name, node, decision, &decided))
+            .collect();
+        Ok(Response::new(ListNodesResponse { nodes, epoch: decided.fleet.epoch }))
+    }
+
+    async fn explain_node(
+        &self,
+        request: Request<ExplainNodeRequest>,
+    ) -> Result<Response<ExplainNodeResponse>, Status> {
+        self.reviewer.caller(request.metadata()).await?;
+        if let Some(mut leader) = self.leader_elsewhere().await? {
+            return leader.explain_node(request).await;
+        }
+        let name = request.into_inner().node_name;
+        let decided = self.decided()?;
+        let (Some(node), Some(decision)) = (decided.fleet.nodes.get(&name), decided.plan.get(&name)) else {
+            return Err(Status::not_found(format!("there is no Node {name}")));
+        };
+        Ok(Response::new(ExplainNodeResponse {
+            node: Some(node_status(&name, node, decision, &decided)),
+            events: events(node),
+            pods: pods(node),
+            claim: match &node.claim {
+                ClaimOnNode::Readable(claim) => claim.to_annotation().unwrap_or_default(),
+                ClaimOnNode::Unreadable(error) => error.to_string(),
+                ClaimOnNode::None | ClaimOnNode::LabelOnly => String::new(),
+            },
+        }))
+    }
+}
+
+impl FleetReader {
+    async fn leader_elsewhere(
+        &self,
+    ) -> Result<Option<FleetServiceClient<tonic::transport::Channel>>, Status> {
+        let address = match &*self.leadership.borrow() {
+            Leadership::Leading { .. } => return Ok(None),
+            Leadership::Following { leader: Some(leader) } => leader.address.clone(),
+            _ => return Err(Status::unavailable("nobody is known to lead; try again")),
+        };
+        let unreachable = |error: tonic::transport::Error| {
+            Status::unavailable(format!("the leader at {address} is not reached: {error}"))
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(unreachable)?;
+        let channel = endpoint
+            .connect_timeout(FORWARD_TIMEOUT)
+            .timeout(FORWARD_TIMEOUT)
+            .connect()
+            .await
+            .map_err(unreachable)?;
+        Ok(Some(FleetServiceClient::new(channel)))
+    }
+
+    fn decided(&self) -> Result<Decided, Status> {
+        self.decided.borrow().clone().ok_or_else(|| {
+            Status::unavailable(
+                "this coordinator leads since a moment ago and has not decided yet; try again",
+            )
+        })
+    }
+}
+
+impl Decided {
+    fn nodes(&self) -> impl Iterator<Item = (&str, &Node, &Decision)> {
+        self.fleet
+            .nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name.as_str(), node.as_ref(), self.plan.get(name)?)))
+    }
+}
+
+fn node_status(name: &str, node: &Node, decision: &Decision, decided: &Decided) -> NodeStatus {
+    let last_heard = node.probe.as_ref().map(|probe| decided.at.since(probe.last_heard));
+    NodeStatus {
+        name: name.to_owned(),
+        phase: phase(decision.phase).into(),
+        reason: decision.reason.code().to_owned(),
+        message: decision.reason.to_string(),
+        coverage: coverage(decision.coverage).into(),
+        last_heard: last_heard.and_then(|age| age.try_into().ok()),
+        schedulable: !node.unschedulable,
+    }
+}
+
+fn events(node: &Node) -> Vec<EventStatus> {
+    let document = node.probe.as_ref().and_then(|probe| probe.document.as_ref());
+    let present = document.map_or(&[][..], |document| &document.own_events);
+    let claimed = match &node.claim {
+        ClaimOnNode::Readable(claim) => Some(&claim.events),
+        _ => None,
+    };
+    let shown = present.iter().map(|event| EventStatus {
+        event_id: event.event_id.clone(),
+        r#type: event.event_type.clone(),
+        status: event.status.clone(),
+        not_before: event.not_before.clone(),
+        description: event.description.clone(),
+        present: true,
+        claimed: claimed.is_some_and(|claimed| claimed.contains_key(&event.event_id)),
+    });
+    let vanished = claimed
+        .into_iter()
+        .flatten()
+        .filter(|(event_id, _)| !present.iter().any(|event| event.event_id == **event_id))
+        .map(|(event_id, event)| EventStatus {
+            event_id: event_id.clone(),
+            r#type: event.event_type.clone(),
+            status: event.status.clone(),
+            not_before: event.not_before.clone(),
+            description: String::new(),
+            present: false,
+            claimed: true,
+        });
+    shown.chain(vanished).collect()
+}
+
+fn pods(node: &Node) -> Vec<PodStatus> {
+    let pods = node.drain.iter().flat_map(|drain| &drain.pods);
+    pods.map(|pod| {
+        let message = if pod.detail.is_empty() {
+            pod.verdict.to_string()
+        } else {
+            format!("{}: {}", pod.verdict, pod.detail)
+        };
+        PodStatus {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            reason: pod.verdict.code().to_owned(),
+            message,
+        }
+    })
+    .collect()
+}
+
+fn phase(phase: Phase) -> NodePhase {
+    match phase {
+        Phase::Idle => NodePhase::Idle,
+        Phase::Noticed => NodePhase::Noticed,
+        Phase::Cordoned => NodePhase::Cordoned,
+        Phase::Draining => NodePhase::Draining,
+        Phase::Drained => NodePhase::Drained,
+        Phase::Held => NodePhase::Held,
+    }
+}
+
+fn coverage(coverage: Coverage) -> ProbeCoverage {
+    match coverage {
+        Coverage::Covered => ProbeCoverage::Covered,
+        Coverage::Unknown => ProbeCoverage::Unknown,
+        Coverage::Mute => ProbeCoverage::Mute,
+        Coverage::Failing => ProbeCoverage::Failing,
+        Coverage::Mismatched => ProbeCoverage::Mismatched,
+        Coverage::NotCovered => ProbeCoverage::NotCovered,
+    }
+}

@@ -1,0 +1,8 @@
+//! Where probes report: authenticates each stream, binds it to one Node, keeps what it says last.
+
+mod authentication;
+mod messages;
+mod service;
+
+pub(crate) use authentication::Reviewer;
+pub(crate) use service::Intake;

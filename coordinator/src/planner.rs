@@ -1,0 +1,63 @@
+//! Observe, plan, act: the loop of the coordinator that leads.
+
+use std::{sync::Arc, time::Duration};
+
+use mechanic_leadership::Leadership;
+use mechanic_plan::{Fleet as Snapshot, Monotonic, Plan, plan};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    act::{Act, Effects},
+    clock,
+    fleet::FleetState,
+    gate::Gate,
+};
+
+/// The first change is planned at once, further ones together after this long.
+const COALESCE: Duration = Duration::from_millis(50);
+/// Time passes without any change: deadlines come nearer, probes go mute.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What was decided last, on which snapshot.
+#[derive(Clone)]
+pub(crate) struct Decided {
+    pub(crate) fleet: Arc<Snapshot>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) at: Monotonic,
+}
+
+/// Plans and acts for as long as this process leads; ends when it doesn't any more.
+pub(crate) async fn run(
+    epoch: u64,
+    effects: Arc<Effects>,
+    gate: Gate,
+    mut leadership: watch::Receiver<Leadership>,
+    decided: watch::Sender<Option<Decided>>,
+) {
+    let leading_since = clock::monotonic();
+    let (fleet, leader) = (Arc::clone(&effects.fleet), effects.leader.clone());
+    let mut act = Act::new(effects);
+    let mut tick = tokio::time::interval(TICK);
+    fleet.relist();
+    loop {
+        if fleet.read(FleetState::is_synced) {
+            let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since, leader.clone())));
+            let now = clock::now();
+            let plan = Arc::new(plan(&snapshot, now));
+            // A new leader looks for a while before it acts, and one whose Permit has run out waits.
+            if gate.is_open() {
+                act.apply(&plan);
+            }
+            decided.send_replace(Some(Decided { fleet: snapshot, plan, at: now.monotonic }));
+        }
+        let not_before = Instant::now() + COALESCE;
+        tokio::select! {
+            biased;
+            _ = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. })) => return,
+            () = fleet.changed() => {}
+            () = act.next_end() => {}
+            _ = tick.tick() => {}
+        }
+        tokio::time::sleep_until(not_before).await;
+    }
+}
