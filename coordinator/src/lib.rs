@@ -63,11 +63,11 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     until(&watches, watch_config(clients.reading.clone(), namespace.clone(), Arc::clone(&fleet)));
 
     // Lead, or follow.
-    let candidate = Candidate::new(&pod_name, &listen.to_string(), &namespace, LEASE)?;
+    let candidate = Candidate::new(&pod_name, &listen.to_string(), &namespace, LEASE);
     let stand_down = CancellationToken::new();
     let (permits, leadership, elector) = mechanic_leadership::start(
         clients.electing,
-        candidate,
+        &candidate,
         Timing::default(),
         fleet.highest_claim_epoch(),
         stand_down.clone(),
