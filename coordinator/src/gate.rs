@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::core::Status;
-use mechanic_leadership::{NotLeading, Permits};
+use mechanic_leadership::{NotLeading, Permit, Permits};
 use thiserror::Error;
 
 /// No write is waited for longer than this.
@@ -40,17 +40,8 @@ impl Gate {
     }
 
     /// Sends one write under a live Permit.
-    pub(crate) async fn write<T>(
-        &self,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, WriteError> {
-        let permit = self.permits.check()?;
-        match tokio::time::timeout(REQUEST_TIMEOUT.min(permit.remaining), request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
-            Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
-            Err(_) => Err(WriteError::Unknown("it took too long".to_owned())),
-        }
+    pub(crate) async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        send(self.permits.check()?, request).await
     }
 
     /// Renews the Lease, then sends: for what must not be done on an old Permit.
@@ -58,7 +49,15 @@ impl Gate {
         &self,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
-        self.permits.renew().await?;
-        self.write(request).await
+        send(self.permits.renew().await?, request).await
+    }
+}
+
+async fn send<T>(permit: Permit, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT.min(permit.remaining), request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
+        Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
+        Err(_) => Err(WriteError::Unknown("it took too long".to_owned())),
     }
 }
