@@ -45,7 +45,7 @@ pub enum StartError {
 /// is given back. Must be called within a tokio runtime.
 pub fn start(
     client_config: Config,
-    candidate: Candidate,
+    candidate: &Candidate,
     timing: Timing,
     highest_claim_epoch: Arc<AtomicU64>,
     shutdown: CancellationToken,
@@ -56,7 +56,7 @@ pub fn start(
 /// As [`start`], on a clock that may be wrong.
 pub fn start_on_clock(
     mut client_config: Config,
-    candidate: Candidate,
+    candidate: &Candidate,
     timing: Timing,
     clock: Clock,
     highest_claim_epoch: Arc<AtomicU64>,
@@ -68,7 +68,7 @@ pub fn start_on_clock(
     name_client(&mut client_config);
 
     let record = SharedRecord::new(Record::new(candidate.clone(), timing));
-    let guard = GuardLayer::new(record.clone(), clock.clone(), highest_claim_epoch, &candidate);
+    let guard = GuardLayer::new(record.clone(), clock.clone(), highest_claim_epoch, candidate);
     let client = Client::try_from(client_config)?;
     let unguarded = service_fn(move |request| {
         let client = client.clone();
@@ -83,7 +83,7 @@ pub fn start_on_clock(
     let watch =
         LeaseWatch::new(leases, &candidate.lease, timing.lease_duration() * 2, timing.renew_interval());
     let campaign = Campaign {
-        elector: GuardedLeaseLock::new(client, &candidate, &timing),
+        elector: GuardedLeaseLock::new(client, candidate, &timing),
         record,
         clock,
         timing,
