@@ -7,6 +7,8 @@ use kube::{
 };
 use mechanic_plan::{ClaimPhase, NodeWrite, Reason};
 
+use strum::{IntoStaticStr, VariantNames};
+
 use crate::gate::Gate;
 
 /// A note may be a kilobyte long.
@@ -22,10 +24,25 @@ pub(crate) struct NodeEvents {
 /// What is told about a Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Stable, as documented in `docs/reasons.md`.
+    /// A [`StepCode`], or the code of a [`Reason`].
     pub(crate) reason: &'static str,
     pub(crate) note: String,
     pub(crate) warning: bool,
+}
+
+/// The steps of a node. The names are the codes: a public contract, documented in `docs/reasons.md`.
+#[derive(Clone, Copy, Debug, IntoStaticStr, VariantNames)]
+pub(crate) enum StepCode {
+    /// Claimed, and made unschedulable.
+    Cordoned,
+    /// Evictions begin.
+    DrainStarted,
+    /// No more evictions for now.
+    DrainStopped,
+    /// Every pod that can be moved is gone.
+    DrainFinished,
+    /// The claim is taken off, and the cordon if it was ours.
+    Released,
 }
 
 impl NodeEvents {
@@ -59,13 +76,13 @@ impl NodeEvents {
 
 /// What a write on the Node that went through tells.
 pub(crate) fn step_of_write(before: Option<ClaimPhase>, write: &NodeWrite) -> Option<Step> {
-    let step = |reason, note| Some(Step { reason, note, warning: false });
+    let step = |code: StepCode, note| Some(Step { reason: code.into(), note, warning: false });
     match write {
         NodeWrite::Release { uncordon: true } => {
-            step("Released", "the event is over; the node takes pods again".to_owned())
+            step(StepCode::Released, "the event is over; the node takes pods again".to_owned())
         }
         NodeWrite::Release { uncordon: false } => step(
-            "Released",
+            StepCode::Released,
             "the event is over; mechanic's claim is taken off, the cordon stays as somebody else wants it"
                 .to_owned(),
         ),
@@ -78,15 +95,19 @@ pub(crate) fn step_of_write(before: Option<ClaimPhase>, write: &NodeWrite) -> Op
             let events = events.collect::<Vec<_>>().join(", ");
             match claim.phase {
                 ClaimPhase::Cordoned if before.is_none() => {
-                    step("Cordoned", format!("cordoned for {events}"))
+                    step(StepCode::Cordoned, format!("cordoned for {events}"))
                 }
-                ClaimPhase::Cordoned => step("DrainStopped", "nothing more is evicted for now".to_owned()),
-                ClaimPhase::Draining => step("DrainStarted", format!("pods are evicted for {events}")),
+                ClaimPhase::Cordoned => {
+                    step(StepCode::DrainStopped, "nothing more is evicted for now".to_owned())
+                }
+                ClaimPhase::Draining => {
+                    step(StepCode::DrainStarted, format!("pods are evicted for {events}"))
+                }
                 ClaimPhase::Drained if claim.pods_left == 0 => {
-                    step("Drained", "every pod that can be moved is gone".to_owned())
+                    step(StepCode::DrainFinished, "every pod that can be moved is gone".to_owned())
                 }
                 ClaimPhase::Drained => step(
-                    "DrainedExcept",
+                    StepCode::DrainFinished,
                     format!("every pod that can be moved is gone; {} stay", claim.pods_left),
                 ),
             }
@@ -119,4 +140,25 @@ pub(crate) fn step_of_reason(reason: &Reason) -> Option<Step> {
         | Reason::Releasing => return None,
     };
     Some(Step { reason: reason.code(), note: reason.to_string(), warning })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mechanic_plan::Verdict;
+    use strum::VariantNames;
+
+    use super::*;
+
+    /// The table and the enums are one contract: neither may have a code that the other lacks.
+    #[test]
+    fn docs_reasons_md_lists_exactly_the_codes_there_are() {
+        let documented: BTreeSet<&str> = include_str!("../../docs/reasons.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(code, _)| code))
+            .collect();
+        let codes = StepCode::VARIANTS.iter().chain(Reason::CODES).chain(Verdict::CODES).copied();
+        assert_eq!(documented, codes.collect());
+    }
 }

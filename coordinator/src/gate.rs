@@ -40,7 +40,10 @@ impl Gate {
     }
 
     /// Sends one write under a live Permit.
-    pub(crate) async fn write<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    pub(crate) async fn write<T>(
+        &self,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
         send(self.permits.check()?, request).await
     }
 

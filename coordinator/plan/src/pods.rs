@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::{IntoStaticStr, VariantNames};
+
 /// A pod, as far as a drain must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -41,8 +43,8 @@ pub struct Controller {
     pub kind: String,
 }
 
-/// What is done with a pod. The codes are a public contract, documented in `docs/reasons.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done with a pod. The names are the codes: a public contract, documented in `docs/reasons.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantNames)]
 pub enum Verdict {
     /// It is evicted.
     Evict,
@@ -111,6 +113,9 @@ impl Controller {
 }
 
 impl Verdict {
+    /// All codes.
+    pub const CODES: &'static [&'static str] = Self::VARIANTS;
+
     /// Whether the pod belongs to the node itself and isn't reported at all.
     #[must_use]
     pub fn is_part_of_node(self) -> bool {
@@ -126,17 +131,7 @@ impl Verdict {
     /// The stable code.
     #[must_use]
     pub fn code(self) -> &'static str {
-        match self {
-            Self::Evict => "Evict",
-            Self::BlockedByBudget => "BlockedByBudget",
-            Self::EvictionRefused => "EvictionRefused",
-            Self::Terminating => "Terminating",
-            Self::MirrorPod => "MirrorPod",
-            Self::DaemonSetPod => "DaemonSetPod",
-            Self::Unmanaged => "Unmanaged",
-            Self::EmptyDir => "EmptyDir",
-            Self::Leader => "Leader",
-        }
+        self.into()
     }
 }
 

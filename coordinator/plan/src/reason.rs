@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// The reason for a node's phase. The codes are a public contract, documented in `docs/reasons.md`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use strum::{IntoStaticStr, VariantNames};
+
+/// The reason for a node's phase. The names are the codes: a public contract, documented in
+/// `docs/reasons.md`.
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr, VariantNames)]
 pub enum Reason {
     /// No event concerns the node.
     NothingAnnounced,
@@ -72,31 +75,13 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All codes.
+    pub const CODES: &'static [&'static str] = Self::VARIANTS;
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::NothingAnnounced => "NothingAnnounced",
-            Self::NotCovered => "NotCovered",
-            Self::ProbeMismatched => "ProbeMismatched",
-            Self::WaitingForLeadTime { .. } => "WaitingForLeadTime",
-            Self::ShownOnly { .. } => "ShownOnly",
-            Self::Cordoning => "Cordoning",
-            Self::LabelWithoutClaim => "LabelWithoutClaim",
-            Self::ClaimUnreadable(_) => "ClaimUnreadable",
-            Self::ClaimOfAnotherNode => "ClaimOfAnotherNode",
-            Self::ClaimOfLaterLeader { .. } => "ClaimOfLaterLeader",
-            Self::Vetoed => "Vetoed",
-            Self::WaitingForSlot { .. } => "WaitingForSlot",
-            Self::NowhereToGo => "NowhereToGo",
-            Self::Draining { .. } => "Draining",
-            Self::StoppingDrain { .. } => "StoppingDrain",
-            Self::Drained => "Drained",
-            Self::DrainedExcept(_) => "DrainedExcept",
-            Self::WaitingForProbe => "WaitingForProbe",
-            Self::WaitingForProof(_) => "WaitingForProof",
-            Self::Releasing => "Releasing",
-        }
+        self.into()
     }
 }
 
