@@ -1,0 +1,233 @@
+//! What the referee has seen, in plain data: everything that is judged is judged from this and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+/// The label that a Node held by mechanic carries.
+pub const CORDONED_LABEL: &str = "mechanic.cordoned";
+/// The annotation that says what mechanic holds a Node for.
+pub const CLAIM_ANNOTATION: &str = "mechanic/claim";
+
+/// One run as seen from outside mechanic.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In the order in which they were noticed, which is not always the order in which they happened.
+    pub records: Vec<Record>,
+    /// Why some of it was not seen. Anything here makes every verdict void.
+    pub blind_spots: Vec<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When it was noticed: for requests, when the API server had answered.
+    pub at: Timestamp,
+    /// What it was.
+    pub fact: Fact,
+}
+
+/// Something noticed by watching the API server, by reading its audit log, or told by whoever plays Azure.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A Node as it is from this version on.
+    Node(NodeSeen),
+    /// The Node of this name no longer exists.
+    NodeGone(String),
+    /// A pod as it is now.
+    Pod(PodSeen),
+    /// The pod with this UID no longer exists.
+    PodGone(String),
+    /// A PodDisruptionBudget as it is now.
+    Budget(BudgetSeen),
+    /// A request that the API server has answered.
+    Request(Box<Request>),
+    /// What happened to a VM or its events.
+    Azure(AzureFact),
+}
+
+/// The part of a Node that promises are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// Its name.
+    pub name: String,
+    /// Tells it from an earlier Node of the same name.
+    pub uid: String,
+    /// `metadata.resourceVersion`: orders all states of all objects.
+    pub version: u64,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// It carries mechanic's label.
+    pub labelled: bool,
+    /// The text of mechanic's claim.
+    pub claim: Option<String>,
+    /// Its `Ready` condition is `True`.
+    pub ready: bool,
+}
+
+impl NodeSeen {
+    /// It carries mechanic's label or its claim.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.labelled || self.claim.is_some()
+    }
+
+    /// The events that the claim names; nothing where there is no claim or no sense in it.
+    #[must_use]
+    pub fn claimed_events(&self) -> BTreeSet<String> {
+        let claim: Option<Value> = self.claim.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let events = claim.as_ref().and_then(|claim| claim.get("events")).and_then(Value::as_object);
+        events.map(|events| events.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+/// The part of a pod that promises are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
+pub struct PodSeen {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, which a successor may bear too.
+    pub name: String,
+    /// Its own, for ever.
+    pub uid: String,
+    /// Where it is bound to, once it is.
+    pub node: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// A DaemonSet's or a static one: no drain moves it.
+    pub stays: bool,
+    /// It has come to its end by itself.
+    pub finished: bool,
+    /// Its `Ready` condition is `True`.
+    pub ready: bool,
+    /// Its deletion has been asked for.
+    pub terminating: bool,
+}
+
+/// A PodDisruptionBudget and what its controller counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetSeen {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which pods it is over.
+    pub selector: LabelSelector,
+    /// Pods that the controller counts as healthy.
+    pub healthy: i32,
+    /// Pods that must be healthy.
+    pub desired: i32,
+}
+
+/// One line of the audit log: a request and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// When the API server received it: its effect is not older than this.
+    pub received: Timestamp,
+    /// When it was answered: its effect is not younger than this.
+    pub answered: Timestamp,
+    /// `get`, `patch`, `create`, …
+    pub verb: String,
+    /// With its query.
+    pub uri: String,
+    /// `nodes`, `pods`, …
+    pub resource: String,
+    /// `eviction`, `status`, … or nothing.
+    pub subresource: String,
+    /// Empty for what lives in no namespace.
+    pub namespace: String,
+    /// Of the object; empty for a list or a created object that the server names.
+    pub name: String,
+    /// Who asked.
+    pub user: String,
+    /// The pod that the caller's token is bound to.
+    pub pod: Option<String>,
+    /// The HTTP status of the answer.
+    pub code: u16,
+    /// The server's sentence, for a refusal.
+    pub message: String,
+    /// The body sent, where the audit policy keeps it.
+    pub body: Option<Value>,
+    /// The object in the answer, where the audit policy keeps it.
+    pub answer: Option<Value>,
+}
+
+impl Request {
+    /// The server did what was asked.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    /// It would change something, had it been granted.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+            && !self.uri.contains("dryRun=All")
+    }
+
+    /// It asks for the end of a pod through the Eviction API.
+    #[must_use]
+    pub fn is_eviction(&self) -> bool {
+        self.resource == "pods" && self.subresource == "eviction" && self.verb == "create" && self.is_write()
+    }
+
+    /// The UID that it is bound to, of an eviction.
+    #[must_use]
+    pub fn uid_precondition(&self) -> Option<&str> {
+        self.body.as_ref()?.pointer("/deleteOptions/preconditions/uid")?.as_str()
+    }
+
+    /// The grace in seconds that it asks for, of an eviction or a delete.
+    #[must_use]
+    pub fn grace_seconds(&self) -> Option<i64> {
+        let body = self.body.as_ref()?;
+        body.pointer("/deleteOptions/gracePeriodSeconds")
+            .or_else(|| body.pointer("/gracePeriodSeconds"))?
+            .as_i64()
+    }
+
+    /// Who asked, for people: the pod where it is known.
+    #[must_use]
+    pub fn caller(&self) -> &str {
+        self.pod.as_deref().unwrap_or(&self.user)
+    }
+}
+
+/// What whoever plays Azure did to a VM, named by the Node it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AzureFact {
+    /// The VM's document shows this event from now on.
+    Announced {
+        /// Its `EventId`.
+        event: String,
+        /// The Node of the VM it hits.
+        node: String,
+        /// There is time and room enough to move every pod that may be moved.
+        avoidable: bool,
+    },
+    /// The event begins.
+    Started {
+        /// Its `EventId`.
+        event: String,
+    },
+    /// The VM's document shows this event no longer.
+    Removed {
+        /// Its `EventId`.
+        event: String,
+    },
+    /// The VM is gone for now, and every process on it.
+    PoweredOff {
+        /// Its Node.
+        node: String,
+    },
+    /// The VM boots.
+    PoweredOn {
+        /// Its Node.
+        node: String,
+    },
+}

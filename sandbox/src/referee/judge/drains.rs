@@ -1,0 +1,77 @@
+//! How many nodes are drained at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::Findings;
+use crate::referee::promises::Promises;
+use crate::referee::timeline::{Timeline, WATCH_LAG};
+use crate::referee::verdict::{Check, Drain};
+
+pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
+    let drains = drains(timeline, promises);
+    let (most, over) = at_once(&drains, promises.max_concurrent_drains);
+    if let Some((at, nodes)) = over {
+        let nodes = nodes.into_iter().collect::<Vec<_>>().join(", ");
+        let what = format!("{nodes} were drained at once; the limit is {}.", promises.max_concurrent_drains);
+        findings.broken(Check::TooManyDrains, at, what);
+    }
+    findings.facts.most_drains_at_once = most;
+    findings.facts.drains = drains;
+}
+
+/// A drain lasts from the first accepted eviction on a node to the last evicted pod gone there. A node that was given
+/// back in between had two.
+fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
+    let mut drains: BTreeMap<(&str, usize), Drain> = BTreeMap::new();
+    let mut counted: BTreeSet<&str> = BTreeSet::new();
+    let accepted = timeline
+        .requests
+        .iter()
+        .filter(|request| promises.is_coordinator(request) && request.is_eviction() && request.accepted());
+    for request in accepted {
+        let Some(life) = timeline.target(request) else { continue };
+        let (Some(node), Some(pod)) = (life.node(), life.last()) else { continue };
+        let until = life.gone.unwrap_or(timeline.end).max(request.answered);
+        let tenure = times_given_back(timeline, node, request.answered);
+        let drain = drains.entry((node, tenure)).or_insert_with(|| Drain {
+            node: node.to_owned(),
+            from: request.answered,
+            until,
+            pods: 0,
+        });
+        drain.until = drain.until.max(until);
+        drain.pods += usize::from(counted.insert(&pod.uid));
+    }
+    let mut drains: Vec<Drain> = drains.into_values().collect();
+    drains.sort_by_key(|drain| drain.from);
+    drains
+}
+
+fn times_given_back(timeline: &Timeline<'_>, node: &str, before: Timestamp) -> usize {
+    let steps = timeline.steps(node).filter(|(_, state)| state.latest <= before);
+    steps
+        .filter(|(before, state)| before.is_some_and(|before| before.seen.held()) && !state.seen.held())
+        .count()
+}
+
+type Crowd = (Timestamp, BTreeSet<String>);
+
+/// The most drains at one moment, and the first moment with more than `limit`.
+fn at_once(drains: &[Drain], limit: usize) -> (usize, Option<Crowd>) {
+    let mut most = 0;
+    let mut over = None;
+    for drain in drains {
+        // The end of a drain is seen late by as much as the watch lags.
+        let running = |other: &&Drain| other.from <= drain.from && drain.from < other.until - WATCH_LAG;
+        let mut nodes: BTreeSet<String> =
+            drains.iter().filter(running).map(|other| other.node.clone()).collect();
+        nodes.insert(drain.node.clone());
+        most = most.max(nodes.len());
+        if nodes.len() > limit && over.is_none() {
+            over = Some((drain.from, nodes));
+        }
+    }
+    (most, over)
+}

@@ -1,0 +1,135 @@
+//! What is written on Nodes: whose cordon is undone, and when a node is given back.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Findings;
+use crate::referee::history::Request;
+use crate::referee::promises::Promises;
+use crate::referee::timeline::{NodeState, Timeline};
+use crate::referee::verdict::Check;
+
+/// Who made a node unschedulable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cordon {
+    None,
+    Mechanic,
+    Foreign,
+}
+
+pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
+    for node in timeline.nodes.keys() {
+        let mut cordon = Cordon::None;
+        for (before, state) in timeline.steps(node) {
+            let writer = state.written.filter(|request| promises.is_coordinator(request));
+            if let Some(request) = writer {
+                judge_write(timeline, promises, cordon, before, state, request, findings);
+            }
+            cordon = match (before.is_some_and(|before| before.seen.unschedulable), state.seen.unschedulable)
+            {
+                (_, false) => Cordon::None,
+                (false, true) if writer.is_some() => Cordon::Mechanic,
+                (false, true) => Cordon::Foreign,
+                (true, true) => cordon,
+            };
+        }
+        judge_end(timeline, promises, node, cordon, findings);
+    }
+}
+
+fn judge_write(
+    timeline: &Timeline<'_>,
+    promises: &Promises,
+    cordon: Cordon,
+    before: Option<&NodeState<'_>>,
+    after: &NodeState<'_>,
+    request: &Request,
+    findings: &mut Findings,
+) {
+    let (caller, node, at) = (request.caller(), &after.seen.name, request.answered);
+    let Some(before) = before else {
+        findings.broken(Check::ForeignCordon, at, format!("{caller} created the Node {node}."));
+        return;
+    };
+    let uncordoned = before.seen.unschedulable && !after.seen.unschedulable;
+    if uncordoned && cordon == Cordon::Foreign {
+        let what = format!("{caller} made {node} schedulable, which somebody else had cordoned.");
+        findings.broken(Check::ForeignCordon, at, what);
+    }
+    if before.seen.labelled && before.seen.claim.is_none() && !after.seen.labelled {
+        let what = format!("{caller} took the label off {node}, which carried no claim of mechanic.");
+        findings.broken(Check::ForeignCordon, at, what);
+    }
+    let new_event = after.seen.claimed_events().difference(&before.seen.claimed_events()).next().is_some();
+    let was_undone = before.seen.claim.is_some() && !before.seen.unschedulable && after.seen.unschedulable;
+    if was_undone && !new_event {
+        let what =
+            format!("{caller} cordoned {node} again, which somebody had made schedulable, for no new event.");
+        findings.broken(Check::ForeignCordon, at, what);
+    }
+    let unclaimed = before.seen.claim.is_some() && after.seen.claim.is_none();
+    if unclaimed || (uncordoned && before.seen.held()) {
+        judge_release(timeline, promises, before, request, findings);
+    }
+}
+
+fn judge_release(
+    timeline: &Timeline<'_>,
+    promises: &Promises,
+    before: &NodeState<'_>,
+    request: &Request,
+    findings: &mut Findings,
+) {
+    let (caller, node, at) = (request.caller(), before.seen.name.as_str(), request.answered);
+    let hold = SignedDuration::try_from(promises.release_hold).unwrap_or(SignedDuration::MAX);
+    let mut early = |why: String| {
+        findings.broken(Check::ReleasedEarly, at, format!("{caller} gave {node} back {why}."));
+    };
+    for event in
+        timeline.events.iter().filter(|event| event.node == node && event.announced < request.received)
+    {
+        match event.removed {
+            Some(removed) if removed >= at => early(format!("while its event {} was still there", event.id)),
+            None => early(format!("while its event {} was still there", event.id)),
+            Some(removed) if sooner_than(removed, hold, request.received) => {
+                early(format!(
+                    "{:.1} s after its event {} had vanished; it must be gone for {:.1} s",
+                    request.received.duration_since(removed).as_secs_f64(),
+                    event.id,
+                    hold.as_secs_f64()
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = |until: Option<Timestamp>| until.is_none_or(|until| until >= at);
+    let mut outages = timeline.outages.iter().filter(|outage| outage.node == node);
+    if outages.any(|outage| outage.from < request.received && gone(outage.until)) {
+        early("while its VM was off".into());
+    } else if !before.seen.ready {
+        early("while it was not Ready".into());
+    }
+}
+
+fn sooner_than(removed: Timestamp, hold: SignedDuration, released: Timestamp) -> bool {
+    released.duration_since(removed) < hold
+}
+
+fn judge_end(
+    timeline: &Timeline<'_>,
+    promises: &Promises,
+    node: &str,
+    cordon: Cordon,
+    findings: &mut Findings,
+) {
+    if timeline.gone_nodes.contains(&node) || promises.may_stay_held.contains(node) {
+        return;
+    }
+    let Some(last) = timeline.nodes.get(node).and_then(|states| states.last()) else { return };
+    if last.seen.held() {
+        let what = format!("{node} still carried mechanic's label or claim at the end.");
+        findings.broken(Check::LeftCordoned, timeline.end, what);
+    } else if cordon == Cordon::Mechanic {
+        let what = format!("{node} was still cordoned at the end, and mechanic had cordoned it.");
+        findings.broken(Check::LeftCordoned, timeline.end, what);
+    }
+}

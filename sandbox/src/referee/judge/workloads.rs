@@ -1,0 +1,132 @@
+//! What becomes of the pods: in time, and within their budgets.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::{Selector, SelectorExt as _};
+
+use super::Findings;
+use crate::referee::history::{BudgetSeen, PodSeen, Request};
+use crate::referee::promises::Promises;
+use crate::referee::timeline::{EventLife, PodLife, Timeline, WATCH_LAG};
+use crate::referee::verdict::Check;
+
+/// How long the disruption controller may take to count a pod that has gone.
+const COUNTED_WITHIN: SignedDuration = SignedDuration::from_secs(2);
+
+pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
+    for event in timeline.events.iter().filter(|event| event.avoidable) {
+        judge_event(timeline, promises, event, findings);
+    }
+    for states in timeline.budgets.values() {
+        judge_budget(timeline, promises, states, findings);
+    }
+}
+
+fn judge_event(timeline: &Timeline<'_>, promises: &Promises, event: &EventLife<'_>, findings: &mut Findings) {
+    let Some(impact) = impact(timeline, event) else { return };
+    for life in timeline.pods.values() {
+        let Some(pod) = life.at(impact) else { continue };
+        let name = life.full_name();
+        let left = pod.node.as_deref() == Some(event.node)
+            && !pod.stays
+            && !pod.finished
+            && life.gone.is_none_or(|gone| gone > impact + WATCH_LAG)
+            && !promises.may_stay_on_node.contains(&name);
+        // The leader never evicts itself.
+        let leads = pod.namespace == promises.namespace && timeline.leads(&pod.name, impact);
+        if left && !leads {
+            let what = format!("{name} was still on {} when its event {} began.", event.node, event.id);
+            findings.broken(Check::PodsLeftBehind, impact, what);
+        }
+    }
+}
+
+/// When the event hit: it began, or its VM went without a word.
+fn impact(timeline: &Timeline<'_>, event: &EventLife<'_>) -> Option<Timestamp> {
+    let over = event.removed.unwrap_or(Timestamp::MAX);
+    let outages = timeline.outages.iter().filter(|outage| outage.node == event.node);
+    let went = outages.map(|outage| outage.from).find(|from| event.announced <= *from && *from <= over);
+    event.started.into_iter().chain(went).min()
+}
+
+/// A budget counts as broken by mechanic where fewer pods than desired are healthy, mechanic has taken some of them
+/// away since the last time all was well, and nobody and nothing else has.
+fn judge_budget(
+    timeline: &Timeline<'_>,
+    promises: &Promises,
+    states: &[(Timestamp, &BudgetSeen)],
+    findings: &mut Findings,
+) {
+    let mut well_at = None;
+    for (at, budget) in states {
+        if budget.healthy >= budget.desired {
+            well_at = Some(*at);
+            continue;
+        }
+        // Once for each time that it goes from well to broken.
+        let Some(from) = well_at.take() else { continue };
+        let window = (from - COUNTED_WITHIN, *at);
+        let Ok(selector) = Selector::try_from(budget.selector.clone()) else {
+            let what = format!("the selector of the PodDisruptionBudget {} can't be read.", budget.name);
+            findings.broken(Check::Blind, *at, what);
+            continue;
+        };
+        let covered = |pod: &PodSeen| pod.namespace == budget.namespace && selector.matches(&pod.labels);
+        let about = |request: &&Request| {
+            timeline.target(request).and_then(PodLife::last).map_or(request.name.is_empty(), covered)
+        };
+        let ever: Vec<&Request> = taken_by_mechanic(timeline, promises).filter(about).collect();
+        let taken: Vec<&&Request> = ever.iter().filter(|request| within(window, request.answered)).collect();
+        let else_taken = timeline.outages.iter().any(|outage| within(window, outage.from))
+            || timeline.pods.values().any(|life| {
+                life.last().is_some_and(covered)
+                    && lost(life).is_some_and(|lost| within(window, lost))
+                    && !ever.iter().any(|request| is_about(request, life))
+            });
+        if taken.is_empty() || else_taken {
+            continue;
+        }
+        let pods: Vec<&str> = taken.iter().map(|request| request.name.as_str()).collect();
+        let what = format!(
+            "{}/{} wants {} healthy pods and had {} after {} was taken away.",
+            budget.namespace,
+            budget.name,
+            budget.desired,
+            budget.healthy,
+            pods.join(", ")
+        );
+        findings.broken(Check::BudgetBroken, *at, what);
+    }
+}
+
+fn taken_by_mechanic<'t, 'a>(
+    timeline: &'t Timeline<'a>,
+    promises: &'t Promises,
+) -> impl Iterator<Item = &'a Request> + 't {
+    timeline.requests.iter().copied().filter(move |request| {
+        let delete = request.resource == "pods"
+            && request.subresource.is_empty()
+            && request.verb.starts_with("delete");
+        promises.is_coordinator(request)
+            && request.accepted()
+            && (request.is_eviction() || (delete && request.is_write()))
+    })
+}
+
+fn is_about(request: &Request, life: &PodLife<'_>) -> bool {
+    life.last().is_some_and(|pod| {
+        pod.namespace == request.namespace && (request.name.is_empty() || pod.name == request.name)
+    })
+}
+
+/// When the pod last stopped counting as healthy.
+fn lost(life: &PodLife<'_>) -> Option<Timestamp> {
+    let healthy = |pod: &PodSeen| pod.ready && !pod.terminating;
+    let turns = life.states.iter().zip(life.states.iter().skip(1));
+    let mut turned =
+        turns.filter(|((_, before), (_, after))| healthy(before) && !healthy(after)).map(|(_, (at, _))| *at);
+    turned.next_back().or_else(|| life.gone.filter(|_| life.last().is_some_and(healthy)))
+}
+
+fn within(window: (Timestamp, Timestamp), at: Timestamp) -> bool {
+    window.0 <= at && at <= window.1
+}

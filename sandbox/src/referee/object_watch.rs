@@ -1,0 +1,102 @@
+//! Watches Nodes, pods and PodDisruptionBudgets, and survives an API server that comes and goes.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use futures::{StreamExt as _, pin_mut};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, ListParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use super::memory::Memory;
+
+/// A kind of object that the referee keeps an eye on.
+pub(super) trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    fn remember(&self, memory: &Memory);
+    fn gone(&self, memory: &Memory);
+    /// What tells it from others of its kind.
+    fn key(&self) -> String;
+    /// All of them are known; others are gone.
+    fn only(keys: &BTreeSet<String>, memory: &Memory);
+}
+
+impl Watched for Node {
+    fn remember(&self, memory: &Memory) {
+        memory.node(self.into());
+    }
+    fn gone(&self, memory: &Memory) {
+        memory.node_gone(&self.name_any());
+    }
+    fn key(&self) -> String {
+        self.name_any()
+    }
+    fn only(keys: &BTreeSet<String>, memory: &Memory) {
+        memory.only_nodes(keys);
+    }
+}
+
+impl Watched for Pod {
+    fn remember(&self, memory: &Memory) {
+        memory.pod(self.into());
+    }
+    fn gone(&self, memory: &Memory) {
+        memory.pod_gone(&self.key());
+    }
+    fn key(&self) -> String {
+        self.uid().unwrap_or_default()
+    }
+    fn only(keys: &BTreeSet<String>, memory: &Memory) {
+        memory.only_pods(keys);
+    }
+}
+
+impl Watched for PodDisruptionBudget {
+    fn remember(&self, memory: &Memory) {
+        memory.budget(self.into());
+    }
+    // A budget that is gone can't be broken any more.
+    fn gone(&self, _memory: &Memory) {}
+    fn key(&self) -> String {
+        self.uid().unwrap_or_default()
+    }
+    fn only(_keys: &BTreeSet<String>, _memory: &Memory) {}
+}
+
+/// Reads all of them once.
+pub(super) async fn read_all<K: Watched>(client: &Client, memory: &Memory) -> Result<()> {
+    let all = Api::<K>::all(client.clone()).list(&ListParams::default()).await?;
+    all.items.iter().for_each(|object| object.remember(memory));
+    K::only(&all.items.iter().map(Watched::key).collect(), memory);
+    Ok(())
+}
+
+/// Watches for ever. `blind` is true while it can't.
+pub(super) async fn follow<K: Watched>(client: Client, memory: Arc<Memory>, blind: Arc<AtomicBool>) {
+    let stream = watcher(Api::<K>::all(client), Config::default()).default_backoff();
+    pin_mut!(stream);
+    let mut listed = BTreeSet::new();
+    while let Some(event) = stream.next().await {
+        blind.store(event.is_err(), Ordering::Relaxed);
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                object.remember(&memory);
+                listed.insert(object.key());
+            }
+            Ok(Event::InitDone) => K::only(&listed, &memory),
+            Ok(Event::Apply(object)) => object.remember(&memory),
+            Ok(Event::Delete(object)) => object.gone(&memory),
+            // The stream goes on by itself after a pause.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Kubernetes' objects, cut down to what the referee remembers.
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt as _;
+
+use super::history::{BudgetSeen, CLAIM_ANNOTATION, CORDONED_LABEL, NodeSeen, PodSeen};
+
+/// Marks a static pod's mirror.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+impl From<&Node> for NodeSeen {
+    fn from(node: &Node) -> Self {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        Self {
+            name: node.name_any(),
+            uid: node.uid().unwrap_or_default(),
+            version: node.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
+            unschedulable: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default(),
+            labelled: node.labels().contains_key(CORDONED_LABEL),
+            claim: node.annotations().get(CLAIM_ANNOTATION).cloned(),
+            ready: conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True"),
+        }
+    }
+}
+
+impl From<&Pod> for PodSeen {
+    fn from(pod: &Pod) -> Self {
+        let status = pod.status.as_ref();
+        let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+        let phase = status.and_then(|status| status.phase.as_deref());
+        let of_daemon_set = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            labels: pod.labels().clone(),
+            stays: of_daemon_set || pod.annotations().contains_key(MIRROR),
+            finished: matches!(phase, Some("Succeeded" | "Failed")),
+            ready: conditions.any(|found| found.type_ == "Ready" && found.status == "True"),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+impl From<&PodDisruptionBudget> for BudgetSeen {
+    fn from(budget: &PodDisruptionBudget) -> Self {
+        let status = budget.status.as_ref();
+        Self {
+            namespace: budget.namespace().unwrap_or_default(),
+            name: budget.name_any(),
+            selector: budget.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default(),
+            healthy: status.map_or(0, |status| status.current_healthy),
+            desired: status.map_or(0, |status| status.desired_healthy),
+        }
+    }
+}
