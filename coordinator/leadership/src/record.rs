@@ -317,3 +317,6 @@ fn leader_of(lease: &Lease) -> Option<Leader> {
     let address = body::address_of(lease)?.to_owned();
     Some(Leader { holder: holder.clone(), address, epoch: body::epoch_of(lease)? })
 }
+
+#[cfg(test)]
+mod tests;

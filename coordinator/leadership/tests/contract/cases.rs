@@ -4,13 +4,13 @@ use std::{future::Future, time::Duration};
 
 use anyhow::{Result, ensure};
 use mechanic_leadership::{EPOCH_ANNOTATION, LEADER_ADDRESS_ANNOTATION, clock::Boottime};
+use mechanic_sandbox::cluster::Cluster;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     candidate::Line,
-    cluster::Cluster,
     group::{Group, LEASE, Led, NEXT_LEADER, SHORT_MS, now},
     judge::Tally,
 };
@@ -273,9 +273,9 @@ pub(crate) async fn stalled(cluster: &Cluster, rounds: usize) -> Result<Vec<Outc
     let mut took: [Vec<Duration>; 3] = Default::default();
     for _ in 0..rounds {
         sleep(Duration::from_secs(1)).await;
-        cluster.signal_api_server(Signal::STOP)?;
+        cluster.freeze_api_server()?;
         sleep(LEASE + Duration::from_secs(3)).await;
-        cluster.signal_api_server(Signal::CONT)?;
+        cluster.thaw_api_server()?;
         let at = now();
         for ((group, led), took) in groups.iter_mut().zip(&mut took) {
             let next: (Led, Boottime) = (group.next_leader(at, None, NEXT_LEADER).await?, at);

@@ -14,12 +14,12 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use mechanic_leadership::clock::{Boottime, Clock};
+use mechanic_sandbox::cluster::{Cluster, User};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
     candidate::{Line, Orders, client_config, read_log},
-    cluster::Cluster,
     judge::{Tally, Witness, intervals, judge},
 };
 
@@ -67,7 +67,8 @@ pub(crate) fn now() -> Boottime {
 
 impl Group {
     pub(crate) async fn new(cluster: &Cluster, case: &str, timing_ms: [u64; 4]) -> Result<Self> {
-        let client = Client::try_from(client_config(&cluster.kubeconfig).await?)?;
+        let kubeconfig = cluster.kubeconfig(User::Admin);
+        let client = Client::try_from(client_config(&kubeconfig).await?)?;
         let ledgers: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
         let ledger = ConfigMap {
             metadata: ObjectMeta { name: Some(case.into()), ..ObjectMeta::default() },
@@ -76,8 +77,8 @@ impl Group {
         let ledger = ledgers.create(&PostParams::default(), &ledger).await?;
         Ok(Self {
             case: case.into(),
-            dir: cluster.dir.clone(),
-            kubeconfig: cluster.kubeconfig.clone(),
+            dir: cluster.folder("candidates")?,
+            kubeconfig,
             timing_ms,
             members: Vec::new(),
             witness: Witness::of(ledgers, &ledger),

@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use mechanic_leadership::clock::Clock;
+use mechanic_sandbox::cluster::Cluster;
 use serde_json::Value;
 
-use crate::{
-    cluster::Cluster,
-    group::{Group, now},
-};
+use crate::group::{Group, now};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Two a renewal, a renewal each 4 s; one more of each where the minute begins badly.
 const LEADER_MOST: usize = 32;
 /// One watch, which the server ends each minute; a read where the watch was silent.
@@ -36,7 +34,7 @@ pub(crate) async fn idle(cluster: &Cluster) -> Result<Idle> {
     ensure!(group.leader().await?.by == led.by, "an idle election changed its leader");
     group.verdict().await?;
     let follower = members.iter().find(|member| **member != led.by).context("a follower")?;
-    let audit = fs::read_to_string(&cluster.audit_log)?;
+    let audit = fs::read_to_string(cluster.audit_log())?;
     let idle = Idle {
         leader: requests(&audit, &led.by, from, to)?,
         follower: requests(&audit, follower, from, to)?,

@@ -9,20 +9,22 @@
 
 mod candidate;
 mod cases;
-mod cluster;
 mod group;
 mod idle;
 mod judge;
 
-use std::{env, future::Future, pin::Pin, time::Duration};
+use std::{env, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
+use mechanic_sandbox::{
+    cluster::{Cluster, ClusterOptions},
+    programs::Progress,
+};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     candidate::Orders,
     cases::{Outcome, SKEWS},
-    cluster::Cluster,
 };
 
 /// How many cases run at once.
@@ -31,9 +33,6 @@ const AT_ONCE: usize = 6;
 type Case<'a> = (String, Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>);
 
 fn main() -> Result<()> {
-    if let Some(done) = cluster::exec_if_asked() {
-        return done;
-    }
     if let Some(orders) = Orders::from_env() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(candidate::run(orders?));
@@ -52,7 +51,9 @@ async fn contract(filter: &str) -> Result<()> {
     let soak: Option<usize> =
         env::var("MECHANIC_SOAK_ROUNDS").ok().map(|rounds| rounds.parse()).transpose()?;
     let rounds = |default: usize| soak.unwrap_or(default);
-    let cluster = &Cluster::start().await?;
+    let progress: Progress = Arc::new(|line| println!("{line}"));
+    let options = ClusterOptions { progress: Some(progress), ..ClusterOptions::default() };
+    let cluster = &Cluster::start(options).await?;
     println!("contract of the election: an API server after {:.1} s", began.elapsed().as_secs_f64());
 
     let mut all: Vec<Case<'_>> = vec![
