@@ -25,10 +25,11 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::azure::Azure;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, User};
 use crate::fault_proxy::FaultProxy;
 use crate::programs::Programs;
 
@@ -83,6 +84,7 @@ pub struct Installation {
     surroundings: Arc<Surroundings>,
     services: Vec<ServiceProxy>,
     kubelet: AbortOnDropHandle<()>,
+    end: CancellationToken,
 }
 
 impl Installation {
@@ -98,8 +100,8 @@ impl Installation {
             .kubectl(["apply", "-k", &overlay_text])
             .await
             .with_context(|| format!("the overlay {overlay_text} can't be applied"))?;
-        let client = cluster.client("sandbox").await?;
-        let folder = cluster.folder().join("kubelet");
+        let client = cluster.client(User::Sandbox).await?;
+        let folder = cluster.run_folder().to_path_buf();
         for part in ["logs", "pods", "boot-ids"] {
             let part = folder.join(part);
             std::fs::create_dir_all(&part).with_context(|| format!("can't make {}", part.display()))?;
@@ -133,10 +135,11 @@ impl Installation {
         let kubelet = Arc::new(Kubelet {
             surroundings: Arc::clone(&surroundings),
             azure: azure.clone(),
-            network: cluster.network(),
+            network: Arc::clone(cluster.network()),
         });
-        let kubelet = AbortOnDropHandle::new(tokio::spawn(kubelet.run()));
-        Ok(Self { surroundings, services, kubelet })
+        let end = CancellationToken::new();
+        let kubelet = AbortOnDropHandle::new(tokio::spawn(kubelet.run(end.clone())));
+        Ok(Self { surroundings, services, kubelet, end })
     }
 
     /// All of mechanic's pods that are on a node, ordered by name.
@@ -246,7 +249,7 @@ impl Installation {
 
     /// Kills all processes and waits until they are gone, without a word to the API server: the cluster goes as well.
     pub async fn stop(self) {
-        self.kubelet.abort();
+        self.end.cancel();
         let _ = self.kubelet.await;
         drop(self.services);
     }

@@ -52,12 +52,20 @@ impl Vm {
             .and_then(|status| status.node_info.as_ref())
             .map(|info| info.system_uuid.clone())
             .filter(|uuid| uuid.len() == 36);
+        // AKS lowers the resource group's case in the providerID; the metadata service keeps it as it was given.
+        let cluster = label("kubernetes.azure.com/cluster");
+        let (resource_group, resource_id) = if cluster.eq_ignore_ascii_case(&place.resource_group) {
+            let id = place.resource_id.replacen(&place.resource_group, &cluster, 1);
+            (cluster, id)
+        } else {
+            (place.resource_group.clone(), place.resource_id.clone())
+        };
         let spot = label("kubernetes.azure.com/scalesetpriority") == "spot";
         Ok(Self {
             name: place.vm_name(),
             vm_id: system_uuid.unwrap_or_else(new_guid).to_lowercase(),
-            resource_id: place.resource_id,
-            resource_group: place.resource_group,
+            resource_id,
+            resource_group,
             placement_group: place.scale_set.to_lowercase(),
             scale_set: place.scale_set,
             computer_name: node_name,
@@ -141,13 +149,14 @@ mod tests {
     fn node(provider_id: &str) -> Node {
         serde_json::from_value(json!({
             "metadata": { "name": "aks-userpool-18472905-vmss00000d", "labels": {
+                "kubernetes.azure.com/cluster": "MC_rg",
                 "topology.kubernetes.io/zone": "westeurope-2", "topology.kubernetes.io/region": "westeurope" } },
             "spec": { "providerID": provider_id },
         }))
         .unwrap()
     }
 
-    const GROUP: &str = "azure:///subscriptions/0001/resourceGroups/MC_rg/providers/Microsoft.Compute";
+    const GROUP: &str = "azure:///subscriptions/0001/resourceGroups/mc_rg/providers/Microsoft.Compute";
 
     #[test]
     fn a_scale_sets_vm_is_named_after_set_and_instance() {

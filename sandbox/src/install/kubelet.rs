@@ -25,7 +25,7 @@ pub(super) const OWN_PODS: &str = "app.kubernetes.io/part-of=mechanic";
 /// How long until a pod that couldn't be taken is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Runs until it is dropped, which kills all processes.
+/// Dropping its run kills all processes.
 pub(super) struct Kubelet {
     pub(super) surroundings: Arc<Surroundings>,
     pub(super) azure: Azure,
@@ -39,7 +39,8 @@ struct Held {
 }
 
 impl Kubelet {
-    pub(super) async fn run(self: Arc<Self>) {
+    /// Runs until `end`, and returns when all processes are gone.
+    pub(super) async fn run(self: Arc<Self>, end: CancellationToken) {
         let api: Api<Pod> = Api::all(self.surroundings.client.clone());
         let config = watcher::Config::default().labels(OWN_PODS);
         let mut events = watcher(api, config).default_backoff().boxed();
@@ -49,6 +50,7 @@ impl Kubelet {
         let mut lives = JoinSet::new();
         loop {
             tokio::select! {
+                () = end.cancelled() => return lives.shutdown().await,
                 event = events.try_next() => match event {
                     Ok(Some(watcher::Event::Init)) => listed.clear(),
                     Ok(Some(watcher::Event::InitApply(pod))) => {
