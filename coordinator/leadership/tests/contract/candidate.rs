@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use futures::future::join_all;
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -41,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 const ROLE: &str = "MECHANIC_CONTRACT_CANDIDATE";
+/// What SIGUSR2 makes of them.
+pub(crate) const RENEWALS_AT_ONCE: usize = 20;
 /// What SIGUSR1 does to the wall clock.
 const CLOCK_STEP_MS: i64 = 3_600_000;
 
@@ -111,6 +114,8 @@ pub(crate) enum Line {
     Wrote { version: u64, epoch: u64 },
     /// It ended.
     Ended { at: Boottime, how: String },
+    /// It asked to renew before it acts, from many tasks at once: so many got a Permit.
+    Renewed { granted: usize },
     /// Its holder id.
     Named { holder: String },
 }
@@ -125,6 +130,7 @@ impl Line {
             Self::Refused { at, why } => format!("R {} {why}\n", ns(at)),
             Self::Wrote { version, epoch } => format!("W {version} {epoch}\n"),
             Self::Ended { at, how } => format!("E {} {how}\n", ns(at)),
+            Self::Renewed { granted } => format!("A {granted}\n"),
             Self::Named { holder } => format!("N {holder}\n"),
         };
         Ok(log.write_all(line.as_bytes())?)
@@ -144,6 +150,7 @@ impl Line {
             "R" => Self::Refused { at: at()?, why: second.into() },
             "W" => Self::Wrote { version: first.parse().ok()?, epoch: second.parse().ok()? },
             "E" => Self::Ended { at: at()?, how: second.into() },
+            "A" => Self::Renewed { granted: first.parse().ok()? },
             "N" => Self::Named { holder: first.into() },
             _ => return None,
         })
@@ -188,6 +195,7 @@ pub(crate) async fn run(orders: Orders) -> Result<()> {
         start_on_clock(config, &candidate, timing, clock.clone(), epochs, shutdown.clone())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut clock_is_set = signal(SignalKind::user_defined1())?;
+    let mut about_to_act = signal(SignalKind::user_defined2())?;
     let mut tick = interval(WRITE_INTERVAL);
     let mut permitted = false;
     let how: Ending = loop {
@@ -197,6 +205,13 @@ pub(crate) async fn run(orders: Orders) -> Result<()> {
                 // The work has stopped: this loop is all there is of it.
                 shutdown.cancel();
                 break ending.await?;
+            }
+            _ = about_to_act.recv() => {
+                let (permits, mut log) = (permits.clone(), log.try_clone()?);
+                tokio::spawn(async move {
+                    let asked = join_all((0..RENEWALS_AT_ONCE).map(|_| permits.renew())).await;
+                    Line::Renewed { granted: asked.iter().flatten().count() }.write(&mut log)
+                });
             }
             _ = clock_is_set.recv() => { offset.fetch_add(CLOCK_STEP_MS, Ordering::Relaxed); }
             _ = tick.tick() => {

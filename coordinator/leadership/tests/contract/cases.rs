@@ -3,15 +3,16 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Result, ensure};
-use mechanic_leadership::{EPOCH_ANNOTATION, LEADER_ADDRESS_ANNOTATION, clock::Boottime};
+use mechanic_leadership::{EPOCH_ANNOTATION, LEADER_ADDRESS_ANNOTATION, clock::Clock};
 use mechanic_sandbox::cluster::Cluster;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    candidate::Line,
+    candidate::{Line, RENEWALS_AT_ONCE},
     group::{Group, LEASE, Led, NEXT_LEADER, SHORT_MS, now},
+    idle::requests,
     judge::Tally,
 };
 
@@ -274,16 +275,21 @@ pub(crate) async fn stalled(cluster: &Cluster, rounds: usize) -> Result<Vec<Outc
     for _ in 0..rounds {
         sleep(Duration::from_secs(1)).await;
         cluster.freeze_api_server()?;
+        for (group, led) in &mut groups {
+            group.signal(&led.by, Signal::USR2)?;
+        }
         sleep(LEASE + Duration::from_secs(3)).await;
         cluster.thaw_api_server()?;
         let at = now();
         for ((group, led), took) in groups.iter_mut().zip(&mut took) {
-            let next: (Led, Boottime) = (group.next_leader(at, None, NEXT_LEADER).await?, at);
-            took.push(next.0.from.since(next.1));
+            let granted = group.renewals_granted(&led.by, LEASE).await?;
+            ensure!(granted == 0, "{} got {granted} Permits from an API server that stood still", led.by);
+            let next = group.next_leader(at, None, NEXT_LEADER).await?;
+            took.push(next.from.since(at));
             if !group.is_alive(&led.by)? {
                 group.spawn(0)?;
             }
-            *led = next.0;
+            *led = next;
         }
     }
     let mut outcomes = Vec::new();
@@ -291,6 +297,24 @@ pub(crate) async fn stalled(cluster: &Cluster, rounds: usize) -> Result<Vec<Outc
         outcomes.push(finish(case, rounds, took, group).await?);
     }
     Ok(outcomes)
+}
+
+/// Renew, then act: many ask at once, and share renewals that are sent after they asked. A follower gets nothing.
+pub(crate) async fn renewed_before_acting(cluster: &Cluster) -> Result<Outcome> {
+    let (mut group, led) = elected(cluster, "renewed-before-acting", 2).await?;
+    let follower =
+        if led.by.ends_with('0') { led.by.replace("-0", "-1") } else { led.by.replace("-1", "-0") };
+    let from = Clock::system().now().wall;
+    group.signal(&led.by, Signal::USR2)?;
+    let granted = group.renewals_granted(&led.by, LEASE).await?;
+    let requests = requests(cluster, &led.by, from, Clock::system().now().wall)?;
+    ensure!(granted == RENEWALS_AT_ONCE, "the leader got {granted} Permits");
+    // Two a renewal: one that was under way, one for those who asked, one more that was due by itself.
+    ensure!((2..=6).contains(&requests), "{RENEWALS_AT_ONCE} tasks cost {requests} requests");
+    group.signal(&follower, Signal::USR2)?;
+    let granted = group.renewals_granted(&follower, LEASE).await?;
+    ensure!(granted == 0, "a follower got {granted} Permits");
+    finish("renew, then act", 1, vec![], group).await
 }
 
 /// So that the cases don't starve each other on a small machine.

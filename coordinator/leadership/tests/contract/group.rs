@@ -1,7 +1,6 @@
 //! The candidates for one Lease, and what is done to them.
 
 use std::{
-    env,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -101,7 +100,8 @@ impl Group {
             writes: self.timing_ms == SHORT_MS,
         };
         let (variable, value) = orders.to_env();
-        let child = Command::new(env::current_exe()?)
+        // This very binary, also right after it was built anew.
+        let child = Command::new("/proc/self/exe")
             .env(variable, value)
             .stdin(Stdio::null())
             .spawn()
@@ -160,6 +160,22 @@ impl Group {
         match self.log(name)?.pop() {
             Some(Line::Ended { how, .. }) => Ok(how),
             other => bail!("{name} ended without a word; its last line: {other:?}"),
+        }
+    }
+
+    /// How many of the tasks that asked to renew before they act got a Permit, the last time that they asked.
+    pub(crate) async fn renewals_granted(&self, name: &str, within: Duration) -> Result<usize> {
+        let deadline = Instant::now() + within;
+        loop {
+            let answer = self.log(name)?.into_iter().rev().find_map(|line| match line {
+                Line::Renewed { granted } => Some(granted),
+                _ => None,
+            });
+            if let Some(granted) = answer {
+                return Ok(granted);
+            }
+            ensure!(Instant::now() < deadline, "{name} asked to renew and has no answer after {within:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -34,16 +34,17 @@ pub(crate) async fn idle(cluster: &Cluster) -> Result<Idle> {
     ensure!(group.leader().await?.by == led.by, "an idle election changed its leader");
     group.verdict().await?;
     let follower = members.iter().find(|member| **member != led.by).context("a follower")?;
-    let audit = fs::read_to_string(cluster.audit_log())?;
     let idle = Idle {
-        leader: requests(&audit, &led.by, from, to)?,
-        follower: requests(&audit, follower, from, to)?,
+        leader: requests(cluster, &led.by, from, to)?,
+        follower: requests(cluster, follower, from, to)?,
     };
     ensure!((1..=LEADER_MOST).contains(&idle.leader) && idle.follower <= FOLLOWER_MOST, "{idle:?}");
     Ok(idle)
 }
 
-fn requests(audit: &str, who: &str, from: Timestamp, to: Timestamp) -> Result<usize> {
+/// How many requests for its Lease a candidate made in that time.
+pub(crate) fn requests(cluster: &Cluster, who: &str, from: Timestamp, to: Timestamp) -> Result<usize> {
+    let audit = fs::read_to_string(cluster.audit_log())?;
     let agent = format!("{who} leadership");
     let mut requests = BTreeSet::new();
     for line in audit.lines().filter(|line| line.contains(&agent)) {

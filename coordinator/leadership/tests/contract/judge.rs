@@ -46,7 +46,7 @@ pub(crate) fn intervals(who: &str, log: &[Line]) -> Vec<Interval> {
                 }
                 open = false;
             }
-            Line::Wrote { .. } | Line::Named { .. } => {}
+            Line::Wrote { .. } | Line::Renewed { .. } | Line::Named { .. } => {}
         }
     }
     intervals

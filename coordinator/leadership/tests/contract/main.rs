@@ -68,6 +68,7 @@ async fn contract(filter: &str) -> Result<()> {
         ("stranger-typed-in".into(), Box::pin(cases::given_to_a_stranger(cluster))),
         ("follower-typed-in".into(), Box::pin(cases::given_to_the_follower(cluster))),
         ("annotated-when-dead".into(), Box::pin(cases::annotated_when_dead(cluster))),
+        ("renewed-before-acting".into(), Box::pin(cases::renewed_before_acting(cluster))),
         ("clock-set".into(), Box::pin(cases::clock_set(cluster))),
     ];
     for (case, leader, follower) in SKEWS {
