@@ -1,4 +1,4 @@
-//! A coordinator's ProbeService that writes down what it is told.
+//! A coordinator's `ProbeService` that writes down what it is told.
 
 use std::{
     net::SocketAddr,

@@ -1,0 +1,67 @@
+//! The probe trusts the authority it was given, one server name, and nobody else with its token.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use clap::Parser;
+use mechanic_probe::arguments::Arguments;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use support::{
+    TempFile,
+    coordinator::{Arrived, Coordinator, Role},
+    imds::{FREEZE, Imds},
+};
+use tonic::transport::{Identity, ServerTlsConfig};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+async fn coordinator(authority: &Authority, name: &str) -> Coordinator {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate.pem(), key.serialize_pem()));
+    Coordinator::start_at("127.0.0.1:0".parse().unwrap(), Role::Leads, Some(tls)).await
+}
+
+/// What a coordinator hears in three seconds from a probe that trusts `authority`.
+async fn heard(authority: &Authority, mut coordinator: Coordinator) -> Vec<Arrived> {
+    let imds = Imds::well(FREEZE).await;
+    let (token, ca) = (TempFile::new("token"), TempFile::new(&authority.pem()));
+    let arguments = Arguments::parse_from([
+        "mechanic-probe",
+        &format!("--imds-address={}", imds.address),
+        &format!("--coordinator-address={}", coordinator.address),
+        &format!("--token-file={}", token.path().display()),
+        &format!("--ca-file={}", ca.path().display()),
+    ]);
+    mechanic_probe::run(arguments, tokio::time::sleep(Duration::from_secs(3))).await.unwrap();
+    coordinator.so_far()
+}
+
+#[tokio::test]
+async fn it_reports_to_the_name_that_its_authority_vouches_for() {
+    let authority = authority();
+    let right = coordinator(&authority, "mechanic-coordinator").await;
+    let arrived = heard(&authority, right).await;
+    assert!(matches!(&arrived[0], Arrived::Stream(token) if token == "Bearer token"), "{arrived:?}");
+    assert!(arrived.iter().any(|one| matches!(one, Arrived::Observation(_))), "{arrived:?}");
+}
+
+#[tokio::test]
+async fn nobody_else_gets_as_much_as_its_token() {
+    let (ours, theirs) = (authority(), authority());
+    let stranger = coordinator(&theirs, "mechanic-coordinator").await;
+    assert!(heard(&ours, stranger).await.is_empty());
+    let misnamed = coordinator(&ours, "localhost").await;
+    assert!(heard(&ours, misnamed).await.is_empty());
+    let plain = Coordinator::start(Role::Leads).await;
+    assert!(heard(&ours, plain).await.is_empty());
+}
