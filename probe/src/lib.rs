@@ -14,6 +14,7 @@ pub mod identity;
 pub mod imds;
 pub mod logging;
 pub mod polling;
+pub mod random;
 pub mod reading;
 pub mod uplink;
 
@@ -64,7 +65,7 @@ fn uplink(arguments: &Arguments) -> Uplink {
             token_file: arguments.token_file.clone(),
         },
         reporter: Reporter {
-            instance: format!("{:016x}", rand::random::<u64>()),
+            instance: format!("{:016x}", random::number()),
             started: Instant::now(),
             node_name: arguments.node_name.clone(),
         },

@@ -8,28 +8,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use mechanic_probe::arguments::Arguments;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{
     TempFile,
+    authority::{Authority, authority, coordinator},
     coordinator::{Arrived, Coordinator, Role},
     imds::{FREEZE, Imds},
 };
-use tonic::transport::{Identity, ServerTlsConfig};
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-async fn coordinator(authority: &Authority, name: &str) -> Coordinator {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
-    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate.pem(), key.serialize_pem()));
-    Coordinator::start_at("127.0.0.1:0".parse().unwrap(), Role::Leads, Some(tls)).await
-}
 
 /// What a coordinator hears in three seconds from a probe that trusts `authority`.
 async fn heard(authority: &Authority, mut coordinator: Coordinator) -> Vec<Arrived> {

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 pub use self::endpoint::Coordinators;
 use self::{backoff::Backoff, outbox::Outbox};
-use crate::reading::Readings;
+use crate::{random, reading::Readings};
 
 /// A coordinator that has not accepted the stream by then won't.
 const WELCOME: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Uplink {
             redirects = 0;
             address.clone_from(&self.coordinators.address);
             let urgent = readings.borrow().is_urgent();
-            sleep(backoff.next(urgent, rand::random())).await;
+            sleep(backoff.next(urgent, random::fraction())).await;
         }
     }
 
