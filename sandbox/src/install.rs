@@ -15,6 +15,7 @@ mod surroundings;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,14 +24,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, ListParams};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::azure::Azure;
+use crate::azure::{Azure, Vm};
 use crate::cluster::{Cluster, User};
 use crate::fault_proxy::FaultProxy;
+use crate::nodes::Nodes;
 use crate::programs::Programs;
 
 pub use pods::PodProcess;
@@ -79,12 +81,31 @@ impl InstallOptions {
 }
 
 /// A running installation. Dropping it kills its processes.
-#[derive(Debug)]
 pub struct Installation {
+    azure: Azure,
+    nodes: Nodes,
     surroundings: Arc<Surroundings>,
     services: Vec<ServiceProxy>,
     kubelet: AbortOnDropHandle<()>,
     end: CancellationToken,
+}
+
+impl fmt::Debug for Installation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Installation").field("pods", &self.pods()).finish_non_exhaustive()
+    }
+}
+
+/// A VM for each node that the cluster has now, each with a metadata service on an address of its own.
+pub async fn azure_of(cluster: &Cluster) -> Result<Azure> {
+    let azure = Azure::new();
+    let api: Api<Node> = Api::all(cluster.client(User::Sandbox).await?);
+    for node in api.list(&ListParams::default()).await? {
+        let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+        let boot_id = info.map(|info| info.boot_id.clone()).unwrap_or_default();
+        azure.add_vm(Vm::of_node(&node)?, cluster.network().next_address()?, &boot_id).await?;
+    }
+    Ok(azure)
 }
 
 impl Installation {
@@ -139,7 +160,8 @@ impl Installation {
         });
         let end = CancellationToken::new();
         let kubelet = AbortOnDropHandle::new(tokio::spawn(kubelet.run(end.clone())));
-        Ok(Self { surroundings, services, kubelet, end })
+        let nodes = cluster.nodes().await?;
+        Ok(Self { azure: azure.clone(), nodes, surroundings, services, kubelet, end })
     }
 
     /// All of mechanic's pods that are on a node, ordered by name.
@@ -187,6 +209,24 @@ impl Installation {
     #[must_use]
     pub fn log(&self, pod: &str) -> PathBuf {
         self.surroundings.folder.join("logs").join(format!("{pod}.log"))
+    }
+
+    /// The VM under this node goes, with everything on it: IMDS is silent, mechanic's processes are killed, the kubelet
+    /// doesn't report any more, the pods that were left stop.
+    pub async fn power_off(&self, node: &str) -> Result<()> {
+        self.azure.power_off(&self.vm_of(node).await?)?;
+        self.nodes.power_off(node).await
+    }
+
+    /// The VM under this node boots. Returns the boot's id; what is on the node comes back by itself.
+    pub async fn power_on(&self, node: &str) -> Result<String> {
+        let boot_id = self.azure.power_on(&self.vm_of(node).await?)?;
+        self.nodes.power_on(node, &boot_id).await?;
+        Ok(boot_id)
+    }
+
+    async fn vm_of(&self, node: &str) -> Result<String> {
+        kubelet::vm_of(&self.surroundings.client, &self.azure, node).await.map(|vm| vm.name)
     }
 
     /// The pod's next start waits until [`Installation::allow_start`]; a process that runs goes on.

@@ -14,10 +14,10 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenRe
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, Config};
-use mechanic_sandbox::azure::{Azure, Vm};
+use mechanic_sandbox::azure::Azure;
 use mechanic_sandbox::cluster::{Cluster, ClusterOptions, User};
 use mechanic_sandbox::fault_proxy::{Effect, Fault, FaultProxy, Requests};
-use mechanic_sandbox::install::{InstallOptions, Installation, PodProcess};
+use mechanic_sandbox::install::{InstallOptions, Installation, PodProcess, azure_of};
 use mechanic_sandbox::nodes::{NodeSpec, Pool};
 use mechanic_sandbox::programs::workspace;
 
@@ -34,13 +34,7 @@ impl World {
         let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
         let nodes = Pool::new("userpool").nodes(count);
         cluster.nodes().await.unwrap().create_ready(&nodes, LONG).await.unwrap();
-        let azure = Azure::new();
-        let api: Api<Node> = Api::all(cluster.client(User::Sandbox).await.unwrap());
-        for spec in &nodes {
-            let node = api.get(&spec.name).await.unwrap();
-            let address = cluster.network().next_address().unwrap();
-            azure.add_vm(Vm::of_node(&node).unwrap(), address, &spec.boot_id).await.unwrap();
-        }
+        let azure = azure_of(&cluster).await.unwrap();
         Self { cluster, azure, nodes }
     }
 
@@ -257,12 +251,11 @@ async fn serves(address: SocketAddr) -> bool {
 async fn a_vm_that_goes_takes_its_processes_along_and_brings_them_back() {
     let world = World::with_nodes(1).await;
     let installation = world.install(|_| {}).await;
-    let (node, vm) = (&world.nodes[0].name, world.nodes[0].vm_name());
+    let node = &world.nodes[0].name;
     let before = installation.probe_on(node).unwrap();
     let nodes = world.cluster.nodes().await.unwrap();
 
-    world.azure.power_off(&vm).unwrap();
-    nodes.power_off(node).await.unwrap();
+    installation.power_off(node).await.unwrap();
     nodes.wait_off(node, LONG).await.unwrap();
     installation
         .wait_for("the end of the processes", LONG, |pods| {
@@ -272,8 +265,7 @@ async fn a_vm_that_goes_takes_its_processes_along_and_brings_them_back() {
         .unwrap();
     assert!(!is_alive(before.pid.unwrap()));
 
-    let boot_id = world.azure.power_on(&vm).unwrap();
-    nodes.power_on(node, &boot_id).await.unwrap();
+    let boot_id = installation.power_on(node).await.unwrap();
     nodes.wait_ready(&[node], LONG).await.unwrap();
     installation.wait_ready(LONG).await.unwrap();
     let after = installation.probe_on(node).unwrap();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch;
@@ -120,7 +121,7 @@ impl Kubelet {
                 containers.len()
             );
         }
-        let vm = self.vm_of(&node).await?;
+        let vm = vm_of(&self.surroundings.client, &self.azure, &node).await?;
         Ok(Lifecycle {
             surroundings: Arc::clone(&self.surroundings),
             pod,
@@ -133,15 +134,16 @@ impl Kubelet {
             course: Course::default(),
         })
     }
+}
 
-    async fn vm_of(&self, node: &str) -> Result<Vm> {
-        let api: Api<Node> = Api::all(self.surroundings.client.clone());
-        let object = api.get(node).await.with_context(|| format!("node {node} can't be read"))?;
-        let provider_id = object.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
-        self.azure
-            .vm_of_provider_id(&provider_id)
-            .with_context(|| format!("node {node} ({provider_id}) has no VM in the sandbox's Azure"))
-    }
+/// The VM that stands behind a node.
+pub(super) async fn vm_of(client: &Client, azure: &Azure, node: &str) -> Result<Vm> {
+    let api: Api<Node> = Api::all(client.clone());
+    let object = api.get(node).await.with_context(|| format!("node {node} can't be read"))?;
+    let provider_id = object.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
+    azure
+        .vm_of_provider_id(&provider_id)
+        .with_context(|| format!("node {node} ({provider_id}) has no VM in the sandbox's Azure"))
 }
 
 fn boot_id_file(surroundings: &Surroundings, node: &str) -> PathBuf {
