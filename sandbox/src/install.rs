@@ -5,10 +5,12 @@
 //! environment: a stand-in for the Service, a kubeconfig for the in-cluster credentials, the IMDS address, a boot id.
 
 mod container;
+mod course;
 mod kubelet;
 mod lifecycle;
 mod pods;
 mod prober;
+mod report;
 mod service;
 mod status;
 mod surroundings;

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::lifecycle::{Course, Lifecycle};
+use super::course::Course;
+use super::lifecycle::Lifecycle;
 use super::surroundings::Surroundings;
 use crate::azure::{Azure, Vm};
 use crate::network::Network;

@@ -1,34 +1,25 @@
 //! The life of one pod, as a kubelet leads it: made ready, started, watched over, restarted, ended.
 
 use std::net::IpAddr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::pods::PodProcess;
+use super::course::{BACKOFF_FORGOTTEN, Course, KILLED, backoff, exit_code};
 use super::prober::Prober;
-use super::status::{Ended, Now, Status};
+use super::status::{Ended, Now};
 use super::surroundings::{Start, Surroundings};
 use crate::azure::Power;
 use crate::child::Child;
 
-/// A kubelet starts a crash loop's waits over after ten minutes of running.
-const BACKOFF_FORGOTTEN: Duration = Duration::from_mins(10);
-/// The longest wait of a crash loop.
-const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
-/// The status of a process that SIGKILL ended, as container runtimes say it.
-const KILLED: i32 = 137;
 /// How long to wait before something that the pod needs is looked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -62,24 +53,6 @@ pub(super) struct Lifecycle {
     pub(super) ip: IpAddr,
     pub(super) container: Container,
     pub(super) course: Course,
-}
-
-/// What a pod has been through.
-#[derive(Debug)]
-pub(super) struct Course {
-    started: Timestamp,
-    restarts: u32,
-    crashes: u32,
-    last: Option<Ended>,
-    ready: bool,
-    ready_since: Timestamp,
-}
-
-impl Default for Course {
-    fn default() -> Self {
-        let now = Timestamp::now();
-        Self { started: now, restarts: 0, crashes: 0, last: None, ready: false, ready_since: now }
-    }
 }
 
 impl Lifecycle {
@@ -252,38 +225,6 @@ impl Lifecycle {
         KILLED
     }
 
-    /// The last words of a kubelet about a pod: its containers have ended, the object may go.
-    async fn finish(&mut self) {
-        let mut power = self.power.clone();
-        let gone = self.gone.clone();
-        tokio::select! {
-            () = gone.cancelled() => return,
-            _ = power.wait_for(|power| power.on) => {}
-        }
-        let now = self.course.last.clone().map_or(
-            Now::Waiting { reason: "ContainerCreating", message: "the pod was deleted before".into() },
-            Now::Terminated,
-        );
-        self.say(&now, false).await;
-        let pod = Arc::clone(&self.pod.borrow());
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let last = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        while !gone.is_cancelled() {
-            match self.api().delete(&name, &last).await {
-                Ok(_) => break,
-                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => break,
-                Err(error) => {
-                    tracing::warn!("pod {name} can't be finished off yet: {error}");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        }
-    }
-
     async fn crashed(&mut self, exit_code: i32, since: Timestamp, ran: Duration) {
         self.process_ended(exit_code, since);
         self.course.crashes = if ran > BACKOFF_FORGOTTEN { 1 } else { self.course.crashes + 1 };
@@ -311,72 +252,6 @@ impl Lifecycle {
             process.ready = false;
         });
     }
-
-    /// Writes the status. A kubelet that can't goes on all the same and says it again with the next change.
-    async fn say(&mut self, now: &Now, ready: bool) {
-        if ready != self.course.ready {
-            self.course.ready = ready;
-            self.course.ready_since = Timestamp::now();
-        }
-        let (restarts, pod) = (self.course.restarts, Arc::clone(&self.pod.borrow()));
-        let ip = self.ip.to_string();
-        let status = Status {
-            container: &self.container,
-            ip: &ip,
-            host_ip: &self.surroundings.host_ip,
-            pod_started: self.course.started,
-            now,
-            ready,
-            restarts,
-            last: self.course.last.as_ref(),
-            ready_since: self.course.ready_since,
-        };
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Strategic(status.patch());
-        if let Err(error) = self.api().patch_status(&name, &PatchParams::default(), &patch).await
-            && !matches!(&error, kube::Error::Api(status) if status.code == 404)
-        {
-            tracing::warn!("the status of pod {name} can't be written: {error}");
-        }
-        self.pods_update(|process| {
-            process.ready = ready;
-            process.restarts = restarts;
-        });
-    }
-
-    fn api(&self) -> Api<Pod> {
-        let namespace = self.pod.borrow().metadata.namespace.clone().unwrap_or_default();
-        Api::namespaced(self.surroundings.client.clone(), &namespace)
-    }
-
-    fn uid(&self) -> String {
-        self.pod.borrow().metadata.uid.clone().unwrap_or_default()
-    }
-
-    fn pods_update(&self, change: impl FnOnce(&mut PodProcess)) {
-        self.surroundings.pods.update(&self.uid(), change);
-    }
-
-    fn register(&self) {
-        let pod = Arc::clone(&self.pod.borrow());
-        self.surroundings.pods.insert(PodProcess {
-            pod: pod.metadata.name.clone().unwrap_or_default(),
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            uid: self.uid(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-            ip: self.ip,
-            labels: pod.metadata.labels.clone().unwrap_or_default(),
-            pid: None,
-            ready: false,
-            restarts: 0,
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            container: self.container.clone(),
-        });
-    }
-}
-
-fn exit_code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(KILLED)
 }
 
 // A process that can't be signalled has ended.
@@ -387,14 +262,6 @@ fn ask_to_end(child: &Child) {
 async fn kill(child: &Child) {
     let _ = child.kill();
     child.wait().await;
-}
-
-/// The first restart comes at once, the next ones after `base`, doubled each time.
-fn backoff(base: Duration, crashes: u32) -> Duration {
-    match crashes {
-        0 | 1 => Duration::ZERO,
-        more => base.saturating_mul(2_u32.saturating_pow(more - 2)).min(LONGEST_BACKOFF),
-    }
 }
 
 async fn next(prober: &mut Option<Prober>, ip: IpAddr) -> bool {
@@ -408,16 +275,5 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_crash_loop_waits_longer_and_longer() {
-        let waits = [1, 2, 3, 7, 40].map(|crashes| backoff(Duration::from_secs(10), crashes).as_secs());
-        assert_eq!(waits, [0, 10, 20, 300, 300]);
     }
 }
