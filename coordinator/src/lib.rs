@@ -18,14 +18,14 @@ mod node_writes;
 mod planner;
 mod server;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use mechanic_leadership::{Candidate, Leadership, Timing};
 use mechanic_plan::Self_;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::ServingStatus;
 
 pub use arguments::{Arguments, LogFormat};
 
@@ -62,7 +62,11 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     until(&watches, watch_nodes(clients.reading.clone(), Arc::clone(&fleet)));
     until(&watches, watch_config(clients.reading.clone(), namespace.clone(), Arc::clone(&fleet)));
 
-    // Lead, or follow.
+    // Lead, or follow; not before the claims are known, which the next epoch must be above.
+    tokio::select! {
+        () = nodes_listed(&fleet) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
     let candidate = Candidate::new(&pod_name, &listen.to_string(), &namespace, LEASE);
     let stand_down = CancellationToken::new();
     let (permits, leadership, elector) = mechanic_leadership::start(
@@ -79,7 +83,8 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone());
     let fleet_reader = FleetReader { reviewer, leadership: leadership.clone(), decided };
     let server = GrpcServer::bind(listen, intake, fleet_reader).await?;
-    until(&watches, report_ready(server.health(), Arc::clone(&fleet)));
+    // A follower is ready too, since it redirects probes.
+    server.health().set_service_status("", ServingStatus::Serving).await;
     let server = tokio::spawn(server.serve(shutdown.clone()));
 
     // Plan and act.
@@ -134,12 +139,10 @@ async fn lead(
     }
 }
 
-/// Ready once the Nodes are known; a follower is ready too, since it redirects probes.
-async fn report_ready(health: HealthReporter, fleet: Arc<Fleet>) {
+async fn nodes_listed(fleet: &Fleet) {
     while !fleet.read(FleetState::is_synced) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        fleet.changed().await;
     }
-    health.set_service_status("", ServingStatus::Serving).await;
 }
 
 /// Runs a task until the token is cancelled.

@@ -216,3 +216,9 @@ impl House {
         assert!(verdict.is_clean(), "{verdict}\n{}", self.logs());
     }
 }
+
+/// SIGKILL, to a process of this house.
+pub(crate) fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
