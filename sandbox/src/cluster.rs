@@ -45,14 +45,13 @@ impl Cluster {
     pub async fn start(options: ClusterOptions) -> Result<Self> {
         // One TLS provider for the whole process; somebody else may have chosen it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let programs = match options.programs {
-            Some(programs) => programs,
-            None => {
-                let progress = options.progress.unwrap_or_else(silent);
-                tokio::task::spawn_blocking(move || ClusterPrograms::prepare(&progress))
-                    .await
-                    .context("the building of the programs was cut off")??
-            }
+        let programs = if let Some(programs) = options.programs {
+            programs
+        } else {
+            let progress = options.progress.unwrap_or_else(silent);
+            tokio::task::spawn_blocking(move || ClusterPrograms::prepare(&progress))
+                .await
+                .context("the building of the programs was cut off")??
         };
         let run_dir = RunDir::claim()?;
         let network = Arc::new(Network::claim()?);

@@ -144,15 +144,15 @@ impl Workload {
 
     /// A budget over its pods: at least so many stay up. A number or a per cent.
     pub fn min_available(&self, pods: impl Into<Value>) -> Result<PodDisruptionBudget> {
-        self.budget("minAvailable", pods.into())
+        self.budget("minAvailable", &pods.into())
     }
 
     /// A budget over its pods: at most so many are down. A number or a per cent.
     pub fn max_unavailable(&self, pods: impl Into<Value>) -> Result<PodDisruptionBudget> {
-        self.budget("maxUnavailable", pods.into())
+        self.budget("maxUnavailable", &pods.into())
     }
 
-    fn budget(&self, key: &str, pods: Value) -> Result<PodDisruptionBudget> {
+    fn budget(&self, key: &str, pods: &Value) -> Result<PodDisruptionBudget> {
         typed(json!({
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",

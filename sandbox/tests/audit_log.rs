@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_eviction_with_a_bound_token_is_written_down_with_its_pod_and_its_precondition() {
-    let soon = Duration::from_secs(60);
+    let soon = Duration::from_mins(1);
     let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
     cluster.nodes().await.unwrap().create_ready(&Pool::new("userpool").nodes(1), soon).await.unwrap();
     let client = cluster.client(User::Sandbox).await.unwrap();

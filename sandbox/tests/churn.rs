@@ -30,7 +30,7 @@ async fn claims_succeed_on_busy_nodes() {
     let specs = Pool::new("userpool").nodes(NODES);
     let nodes = cluster.nodes().await.unwrap();
     let begun = Instant::now();
-    nodes.create_ready(&specs, Duration::from_secs(300)).await.unwrap();
+    nodes.create_ready(&specs, Duration::from_mins(5)).await.unwrap();
     println!("{NODES} nodes Ready in {:?}", begun.elapsed());
     stream::iter(&specs)
         .for_each_concurrent(32, async |spec| nodes.churn(&spec.name, true).await.unwrap())

@@ -12,7 +12,7 @@ use mechanic_sandbox::nodes::Pool;
 use mechanic_sandbox::workloads::{Workload, create, is_ready};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 async fn cluster(nodes: u32) -> (Cluster, Vec<String>, Client) {
     let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
