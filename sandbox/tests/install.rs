@@ -213,7 +213,10 @@ async fn coordinators_are_found_through_the_service_and_call_through_the_proxy()
     assert_eq!(environment_of(probe.pid.unwrap())["MECHANIC_COORDINATOR_ADDRESS"], service.to_string());
     assert!(serves(service).await);
     installation.hold_start(&coordinators[0].pod);
-    kill_dead(coordinators[0].pid.unwrap());
+    let pid = coordinators[0].pid.unwrap();
+    kill_dead(pid);
+    // Until then it may still take a connection that it then breaks, as anywhere.
+    until("the end of the killed process", async || !is_alive(pid)).await;
     for _ in 0..4 {
         assert!(serves(service).await);
     }
