@@ -1,0 +1,139 @@
+//! Who may say and ask what: a probe speaks for the node of its token only, and nobody reads without one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use mechanic_proto::v1::{
+    Evidence, ExplainNodeRequest, Hello, ListNodesRequest, NodePhase, Observation, ProbeCoverage,
+    ReportRequest, ScheduledEvent, VirtualMachine, fleet_service_client::FleetServiceClient,
+    probe_service_client::ProbeServiceClient, report_request::Message, report_response::Message as Answer,
+};
+use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec};
+use support::House;
+use tonic::{Code, Request, Status, transport::Channel};
+
+async fn channel(pod: &PodProcess) -> Channel {
+    Channel::from_shared(format!("http://{}:7443", pod.ip)).unwrap().connect().await.unwrap()
+}
+
+fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+impl House {
+    async fn token(&self, account: &str, more: &[&str]) -> String {
+        let arguments = ["--namespace", "mechanic", "create", "token", account];
+        let token = self.cluster.kubectl(arguments.iter().chain(more)).await.unwrap();
+        token.trim().to_owned()
+    }
+
+    async fn probe_token(&self, node: &NodeSpec) -> String {
+        let pod = self.installation.probe_on(&node.name).unwrap().pod;
+        let audience = "--audience=mechanic-coordinator";
+        let bound = format!("--bound-object-name={pod}");
+        self.token("mechanic-probe", &[audience, "--bound-object-kind=Pod", &bound]).await
+    }
+}
+
+/// What a forger says: that it is the probe of that machine, which is about to be rebooted.
+async fn forged(house: &House, victim: &NodeSpec) -> Vec<ReportRequest> {
+    let vm = Vm::of_node(&house.node(&victim.name).await).unwrap();
+    let compute = vm.compute();
+    let hello = Hello {
+        node_name: victim.name.clone(),
+        boot_id: victim.boot_id.clone(),
+        virtual_machine: Some(VirtualMachine {
+            vm_id: compute["vmId"].as_str().unwrap().to_owned(),
+            resource_id: compute["resourceId"].as_str().unwrap().to_owned(),
+            name: victim.vm_name(),
+            placement_group_id: String::new(),
+        }),
+        ..Hello::default()
+    };
+    let event = ScheduledEvent {
+        event_id: "forged".into(),
+        r#type: "Reboot".into(),
+        status: "Scheduled".into(),
+        resources: vec![victim.vm_name()],
+        ..ScheduledEvent::default()
+    };
+    let evidence = Evidence { consecutive_polls: 9, ..Evidence::default() };
+    let observation = Observation { events: vec![event], evidence: Some(evidence), ..Observation::default() };
+    [Message::Hello(hello), Message::Observation(observation)]
+        .map(|message| ReportRequest { message: Some(message) })
+        .to_vec()
+}
+
+async fn refusal(leader: &PodProcess, token: &str) -> Status {
+    let mut probe = ProbeServiceClient::new(channel(leader).await);
+    probe.report(with_token(tokio_stream::pending(), token)).await.map(|_| ()).unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_moves_nothing_but_what_its_token_is_bound_to() {
+    let house = House::with_nodes(4, 1).await;
+    let leader = house.leader().await;
+    let (own, victim) = (&house.nodes[0], &house.nodes[1]);
+
+    // No token, a wrong audience, another account, a token without a node.
+    assert_eq!(refusal(&leader, "").await.code(), Code::Unauthenticated);
+    let wrong_audience = house.token("mechanic-probe", &[]).await;
+    assert_eq!(refusal(&leader, &wrong_audience).await.code(), Code::Unauthenticated);
+    let audience = "--audience=mechanic-coordinator";
+    let other_account = house.token("mechanic-coordinator", &[audience]).await;
+    assert_eq!(refusal(&leader, &other_account).await.code(), Code::PermissionDenied);
+    let without_node = house.token("mechanic-probe", &[audience]).await;
+    assert_eq!(refusal(&leader, &without_node).await.code(), Code::PermissionDenied);
+
+    // A forged node name, over a stream whose token is the own node's.
+    let mut probe = ProbeServiceClient::new(channel(&leader).await);
+    let messages = forged(&house, victim).await;
+    let stream = tokio_stream::StreamExt::chain(tokio_stream::iter(messages), tokio_stream::pending());
+    let token = house.probe_token(own).await;
+    let mut answers = probe.report(with_token(stream, &token)).await.unwrap().into_inner();
+    let welcome = answers.message().await.unwrap().unwrap().message;
+    assert!(matches!(welcome, Some(Answer::Welcome(welcome)) if welcome.node_name == own.name));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for node in &house.nodes {
+        assert_eq!(house.claim(&node.name).await, None, "{} is claimed on a forged report", node.name);
+    }
+    drop(answers);
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_alike() {
+    let house = House::with_nodes(3, 1).await;
+    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let node = house.node_without_coordinator();
+    let event = house.announce_reboot(node);
+    house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(house.installation.coordinators().len(), 2);
+    for pod in house.installation.coordinators() {
+        let mut fleet = FleetServiceClient::new(channel(&pod).await);
+        let refused = fleet.list_nodes(ListNodesRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{}", pod.pod);
+        let listed =
+            fleet.list_nodes(with_token(ListNodesRequest::default(), &token)).await.unwrap().into_inner();
+        assert_eq!(listed.nodes.len(), 3);
+        assert!(listed.nodes.iter().all(|node| node.coverage() == ProbeCoverage::Covered), "{listed:?}");
+        let request = ExplainNodeRequest { node_name: node.name.clone() };
+        let explained = fleet.explain_node(with_token(request, &token)).await.unwrap().into_inner();
+        let status = explained.node.unwrap();
+        assert_eq!((status.phase(), status.reason.as_str()), (NodePhase::Drained, "Drained"));
+        assert!(
+            explained.events[0].event_id == event
+                && explained.events[0].present
+                && explained.events[0].claimed
+        );
+        let absent = ExplainNodeRequest { node_name: "absent".into() };
+        assert_eq!(fleet.explain_node(with_token(absent, &token)).await.unwrap_err().code(), Code::NotFound);
+    }
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
