@@ -18,7 +18,8 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         findings.broken(Check::TooManyDrains, at, what);
     }
     findings.facts.most_drains_at_once = most;
-    findings.facts.drains = drains;
+    findings.facts.drains =
+        drains.into_iter().map(|drain| Drain { until: drain.until.min(timeline.end), ..drain }).collect();
 }
 
 /// A drain lasts from the first accepted eviction on a node to the last evicted pod gone there. A node that was given
@@ -33,7 +34,8 @@ fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
     for request in accepted {
         let Some(life) = timeline.target(request) else { continue };
         let (Some(node), Some(pod)) = (life.node(), life.last()) else { continue };
-        let until = life.gone.unwrap_or(timeline.end).max(request.answered);
+        // A pod that never went is there for longer than the run.
+        let until = life.gone.unwrap_or(timeline.end + WATCH_LAG).max(request.answered);
         let tenure = times_given_back(timeline, node, request.answered);
         let drain = drains.entry((node, tenure)).or_insert_with(|| Drain {
             node: node.to_owned(),
@@ -64,7 +66,7 @@ fn at_once(drains: &[Drain], limit: usize) -> (usize, Option<Crowd>) {
     let mut over = None;
     for drain in drains {
         // The end of a drain is seen late by as much as the watch lags.
-        let running = |other: &&Drain| other.from <= drain.from && drain.from < other.until - WATCH_LAG;
+        let running = |other: &&Drain| other.from <= drain.from && drain.from <= other.until - WATCH_LAG;
         let mut nodes: BTreeSet<String> =
             drains.iter().filter(running).map(|other| other.node.clone()).collect();
         nodes.insert(drain.node.clone());

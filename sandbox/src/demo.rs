@@ -1,0 +1,119 @@
+//! The demo: one scenario on one screen, told line by line, ended by the referee's verdict.
+
+mod screen;
+mod story;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::User;
+use crate::programs::{Profile, Programs, Progress};
+use crate::referee::{Record, Referee, Verdict};
+use crate::scenario::{Scenario, World, play};
+
+use story::Story;
+
+/// How to show it.
+#[derive(Clone, Copy, Debug)]
+pub struct DemoOptions {
+    /// Which build of mechanic to show.
+    pub profile: Profile,
+    /// Leave everything up after the verdict, until Ctrl-C.
+    pub keep: bool,
+}
+
+/// Plays `scenario` and says how it went: success only if every promise was kept and all that the scenario expects
+/// has happened. Ctrl-C ends it at any time and leaves nothing behind.
+pub async fn run(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
+    let interrupted = async {
+        tokio::signal::ctrl_c().await.context("can't hear Ctrl-C")?;
+        screen::line("\nInterrupted: everything is being taken down.");
+        Ok(ExitCode::from(130))
+    };
+    tokio::select! {
+        code = show(scenario, options) => code,
+        code = interrupted => code,
+    }
+}
+
+async fn show(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
+    screen::line(&format!("{}.\n", scenario.title));
+    let programs = prepare(options.profile).await?;
+    let world = World::build(scenario, &programs, &screen::line).await?;
+    let kubeconfig = world.cluster.kubeconfig(User::Person);
+    screen::line(&format!("Look inside meanwhile:  export KUBECONFIG={}\n", kubeconfig.display()));
+    let mut story = Story::default();
+    let mut told = 0;
+    {
+        let playing = play(scenario, &world);
+        tokio::pin!(playing);
+        loop {
+            tokio::select! {
+                played = &mut playing => { played?; break }
+                news = gather(&world.referee, told) => {
+                    told += news.len();
+                    show_all(&story.tell(&news));
+                }
+            }
+        }
+    }
+    let verdict = world.referee.verdict().await;
+    show_all(&story.tell(&seen_since(&world.referee, told)));
+    let fine = judge(scenario, &verdict);
+    if options.keep {
+        leave_up(&world).await?;
+    }
+    world.end().await?;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn prepare(profile: Profile) -> Result<Programs> {
+    let progress: Progress = std::sync::Arc::new(screen::line);
+    tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress))
+        .await
+        .context("the building of the programs was cut off")?
+}
+
+fn judge(scenario: &Scenario, verdict: &Verdict) -> bool {
+    screen::line(&format!("\n{verdict}"));
+    let expected =
+        !scenario.expect.budget_says_no_then_yes || !verdict.facts.refused_then_accepted.is_empty();
+    if !expected {
+        screen::line("  MISSING  no PodDisruptionBudget said no to an eviction and yes later");
+    }
+    let fine = verdict.is_clean() && expected;
+    screen::line(if fine { "\nEvery promise was kept." } else { "\nThis run was not as promised." });
+    fine
+}
+
+async fn leave_up(world: &World) -> Result<()> {
+    let programs = world.cluster.programs();
+    let (kubectl, grpcurl) = (programs.kubectl(), programs.grpcurl());
+    screen::line(&format!(
+        "\nEverything stays up until Ctrl-C.\n\n  export KUBECONFIG={}\n  {} get nodes\n  {} -plaintext -H \"authorization: \
+         Bearer $({} create token default --audience mechanic-coordinator)\" {} mechanic.v1.FleetService/ListNodes",
+        world.cluster.kubeconfig(User::Person).display(),
+        kubectl.display(),
+        grpcurl.display(),
+        kubectl.display(),
+        world.installation.coordinator_address()?,
+    ));
+    // Ctrl-C ends the caller, and with it this.
+    std::future::pending().await
+}
+
+/// What is new, and a little later, so that what watch and log say about one moment can be told in order.
+async fn gather(referee: &Referee, told: usize) -> Vec<Record> {
+    referee.news(told).await;
+    tokio::time::sleep(screen::PACE).await;
+    seen_since(referee, told)
+}
+
+fn seen_since(referee: &Referee, told: usize) -> Vec<Record> {
+    referee.look(|history| history.records.iter().skip(told).cloned().collect())
+}
+
+fn show_all(lines: &[String]) {
+    lines.iter().map(String::as_str).for_each(screen::line);
+}
