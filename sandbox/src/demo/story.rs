@@ -1,6 +1,6 @@
 //! Tells what the referee has seen, one line for each thing worth knowing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,6 +16,7 @@ pub(super) struct Story {
     nodes: BTreeMap<String, NodeSeen>,
     pods: BTreeMap<String, PodSeen>,
     phases: BTreeMap<String, String>,
+    off: BTreeSet<String>,
 }
 
 impl Story {
@@ -39,7 +40,7 @@ impl Story {
 
     fn line(&mut self, fact: &Fact) -> Option<String> {
         match fact {
-            Fact::Azure(fact) => Some(of_azure(fact)),
+            Fact::Azure(fact) => Some(self.of_azure(fact)),
             Fact::Request(request) => self.of_request(request),
             Fact::Node(seen) => self.of_node(seen),
             Fact::Pod(seen) => self.of_pod(seen),
@@ -49,6 +50,15 @@ impl Story {
             }
             Fact::NodeGone(_) | Fact::Budget(_) => None,
         }
+    }
+
+    fn of_azure(&mut self, fact: &AzureFact) -> String {
+        match fact {
+            AzureFact::PoweredOff { node } => self.off.insert(node.clone()),
+            AzureFact::PoweredOn { node } => self.off.remove(node),
+            _ => false,
+        };
+        told_of_azure(fact)
     }
 
     fn of_request(&mut self, request: &Request) -> Option<String> {
@@ -103,17 +113,22 @@ impl Story {
 
     fn of_pod(&mut self, seen: &PodSeen) -> Option<String> {
         let before = self.pods.insert(seen.uid.clone(), seen.clone());
-        let came = seen.ready && !seen.stays && before.is_some_and(|before| !before.ready);
+        let was_ready = before.map(|before| before.ready);
+        let off = seen.node.as_ref().is_some_and(|node| self.off.contains(node));
+        if off && was_ready == Some(true) && !seen.ready {
+            return Some(format!("           {} died with its VM", seen.name));
+        }
+        let came = seen.ready && was_ready == Some(false);
         came.then(|| {
             format!("           {} is Ready on {}", seen.name, seen.node.as_deref().unwrap_or("no node"))
         })
     }
 }
 
-fn of_azure(fact: &AzureFact) -> String {
+fn told_of_azure(fact: &AzureFact) -> String {
     match fact {
-        AzureFact::Announced { event, node, .. } => {
-            format!("Azure      announces an event for the VM of {node} ({})", short(event))
+        AzureFact::Announced { event, about, node, .. } => {
+            format!("Azure      announces for the VM of {node}: {about} ({})", short(event))
         }
         AzureFact::Started { event } => format!("Azure      starts the event ({})", short(event)),
         AzureFact::Removed { event } => format!("Azure      shows the event no longer ({})", short(event)),
@@ -138,7 +153,12 @@ mod tests {
     fn times_count_from_the_announcement_and_what_was_before_is_not_told() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let ready = |ready| Fact::Node(NodeSeen { name: "n1".into(), ready, ..NodeSeen::default() });
-        let announced = AzureFact::Announced { event: "ABC-1".into(), node: "n1".into(), avoidable: true };
+        let announced = AzureFact::Announced {
+            event: "ABC-1".into(),
+            about: "Reboot".into(),
+            node: "n1".into(),
+            avoidable: true,
+        };
         let mut story = Story::default();
         let lines = story.tell(&[
             Record { at: at("2026-11-23T12:00:12.5Z"), fact: ready(false) },
@@ -148,7 +168,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "t+  0.0 s  Azure      announces an event for the VM of n1 (ABC)",
+                "t+  0.0 s  Azure      announces for the VM of n1: Reboot (ABC)",
                 "t+  2.5 s  cluster    n1 is NotReady",
             ]
         );

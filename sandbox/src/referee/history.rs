@@ -205,6 +205,8 @@ pub enum AzureFact {
     Announced {
         /// Its `EventId`.
         event: String,
+        /// What it is and when it may begin, for people.
+        about: String,
         /// The Node of the VM it hits.
         node: String,
         /// There is time and room enough to move every pod that may be moved.

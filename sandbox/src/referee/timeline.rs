@@ -160,7 +160,7 @@ impl<'a> Timeline<'a> {
 
     fn add_azure(&mut self, at: Timestamp, fact: &'a AzureFact) {
         match fact {
-            AzureFact::Announced { event, node, avoidable } => self.events.push(EventLife {
+            AzureFact::Announced { event, node, avoidable, .. } => self.events.push(EventLife {
                 id: event,
                 node,
                 avoidable: *avoidable,

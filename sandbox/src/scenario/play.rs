@@ -40,6 +40,7 @@ async fn act(action: &Action, world: &World, events: &mut BTreeMap<String, Annou
             let id = announced.event_id.clone();
             world.referee.witness(AzureFact::Announced {
                 event: id.clone(),
+                about: format!("{event_type}, not before {}", announced.not_before),
                 node: node.name.clone(),
                 avoidable: *avoidable,
             });

@@ -107,8 +107,8 @@ impl Stage {
     }
 
     pub(crate) fn announce(&self, node: &str) {
-        let (event, node) = (EVENT.into(), node.into());
-        self.referee.witness(AzureFact::Announced { event, node, avoidable: true });
+        let (event, about, node) = (EVENT.into(), "Reboot".into(), node.into());
+        self.referee.witness(AzureFact::Announced { event, about, node, avoidable: true });
     }
 
     /// Waits until the referee has seen this pod go.

@@ -108,7 +108,15 @@ impl Run {
     }
 
     fn announce(&mut self, seconds: f64) {
-        self.azure(seconds, AzureFact::Announced { event: EVENT.into(), node: "n1".into(), avoidable: true });
+        self.azure(
+            seconds,
+            AzureFact::Announced {
+                event: EVENT.into(),
+                about: "Reboot".into(),
+                node: "n1".into(),
+                avoidable: true,
+            },
+        );
     }
 
     fn verdict(&self) -> Verdict {
