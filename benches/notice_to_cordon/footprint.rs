@@ -18,7 +18,7 @@ pub(crate) fn load() -> Result<String> {
 pub(crate) fn tell(ground: &Ground, leader: &str) -> Result<()> {
     println!("\nmemory in kB:                VmRSS                 RssAnon");
     let (coordinators, probes): (Vec<_>, Vec<_>) =
-        ground.installation.pods().into_iter().partition(|pod| pod.is("mechanic-coordinator"));
+        ground.world.installation.pods().into_iter().partition(|pod| pod.is("mechanic-coordinator"));
     let (leaders, followers): (Vec<_>, Vec<_>) = coordinators.into_iter().partition(|pod| pod.pod == leader);
     for (role, pods) in [("leader", leaders), ("follower", followers), ("probes", probes)] {
         let (rss, anon) = (spread(&pods, "VmRSS:")?, spread(&pods, "RssAnon:")?);

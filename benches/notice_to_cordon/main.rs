@@ -77,7 +77,7 @@ async fn run() -> Result<ExitCode> {
 
     let announced = announce_all(&ground, events).await?;
     ground.all_given_back().await?;
-    let fast_enough = tell_times(&AuditLog::read(&ground.cluster)?, &announced)?;
+    let fast_enough = tell_times(&AuditLog::read(&ground.world.cluster)?, &announced)?;
 
     tokio::time::sleep(SETTLE).await;
     let leader = ground.leader().await?;
@@ -85,12 +85,12 @@ async fn run() -> Result<ExitCode> {
     tokio::time::sleep(Duration::from_secs(idle.into())).await;
     let ended = Timestamp::now();
     println!("\nrequests of {idle} idle seconds ({}):", footprint::load()?);
-    AuditLog::read(&ground.cluster)?.tell_requests(begun, ended, &leader.pod);
+    AuditLog::read(&ground.world.cluster)?.tell_requests(begun, ended, &leader.pod);
     footprint::tell(&ground, &leader.pod)?;
 
-    let verdict = ground.referee.verdict().await;
+    let verdict = ground.world.referee.verdict().await;
     println!("\n{verdict}");
-    ground.end().await?;
+    ground.world.end().await?;
     Ok(if fast_enough && verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -111,9 +111,13 @@ async fn announce_all(ground: &Ground, count: u32) -> Result<Vec<Announced>> {
         }
         let event = Event::scheduled("Reboot", [node.vm_name()], NOTICE);
         let at = Timestamp::now();
-        let event = ground.azure.announce(&event)?;
-        let fact = AzureFact::Announced { event: event.clone(), node: node.name.clone(), avoidable: true };
-        ground.referee.witness(fact);
+        let event = ground.world.azure.announce(&event)?;
+        ground.world.referee.witness(AzureFact::Announced {
+            event: event.clone(),
+            about: "Reboot".to_owned(),
+            node: node.name.clone(),
+            avoidable: true,
+        });
         present.push_back((Instant::now(), event.clone()));
         announced.push(Announced { event, node: node.name.clone(), at });
     }
@@ -123,8 +127,8 @@ async fn announce_all(ground: &Ground, count: u32) -> Result<Vec<Announced>> {
 }
 
 fn remove(ground: &Ground, event: String) -> Result<()> {
-    ground.azure.remove(&event)?;
-    ground.referee.witness(AzureFact::Removed { event });
+    ground.world.azure.remove(&event)?;
+    ground.world.referee.witness(AzureFact::Removed { event });
     Ok(())
 }
 
