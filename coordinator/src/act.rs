@@ -8,13 +8,16 @@ use std::{
 };
 
 use kube::Client;
-use mechanic_plan::{ClaimOnNode, ClaimPhase, DrainOrder, NodeWrite, Plan, Self_};
-use tokio::task::{Id, JoinSet};
-use tokio_util::sync::CancellationToken;
+use mechanic_plan::{ClaimOnNode, ClaimPhase, DrainOrder, Fleet as Snapshot, Node, NodeWrite, Plan, Reason};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, Id, JoinError, JoinSet},
+};
 
 use crate::{
+    clock,
     drain::{Drain, DrainTarget, Evictions},
-    events::{NodeEvents, step_of_reason, step_of_write},
+    events::{NodeEvents, Step, step_of_reason, step_of_write},
     fleet::{Fleet, NodeView},
     node_writes::{NodeWriteError, NodeWrites},
 };
@@ -22,7 +25,8 @@ use crate::{
 /// What is needed to act.
 pub(crate) struct Effects {
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) leader: Self_,
+    /// The leader's own pod, which no drain evicts.
+    pub(crate) leader_pod_uid: String,
     /// For lists and watches of pods.
     pub(crate) reading: Client,
     pub(crate) node_writes: NodeWrites,
@@ -33,20 +37,32 @@ pub(crate) struct Effects {
 /// Acts on one plan after the other. Dropping it cancels everything under way.
 pub(crate) struct Act {
     effects: Arc<Effects>,
-    tasks: JoinSet<Done>,
-    /// What each task was for, in case it panics.
-    nodes_of_tasks: HashMap<Id, Done>,
+    tasks: JoinSet<Option<Telling>>,
+    /// What each task is for, so that one that breaks is known too.
+    purposes: HashMap<Id, Purpose>,
     writing: HashSet<String>,
-    draining: HashMap<String, CancellationToken>,
+    draining: HashMap<String, Running>,
     /// The reason last told of each node that has one.
     told: HashMap<String, &'static str>,
 }
 
-#[derive(Clone, Debug)]
-enum Done {
+enum Purpose {
     Write(String),
     Drain(String),
-    Event,
+    Telling,
+}
+
+struct Running {
+    node_uid: String,
+    order: watch::Sender<DrainOrder>,
+    task: AbortHandle,
+}
+
+/// An Event that is to be published.
+struct Telling {
+    node: String,
+    uid: String,
+    step: Step,
 }
 
 impl Act {
@@ -54,148 +70,218 @@ impl Act {
         Self {
             effects,
             tasks: JoinSet::new(),
-            nodes_of_tasks: HashMap::new(),
+            purposes: HashMap::new(),
             writing: HashSet::new(),
             draining: HashMap::new(),
             told: HashMap::new(),
         }
     }
 
+    /// The fleet that is acted on.
+    pub(crate) fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.effects.fleet)
+    }
+
     /// Waits until something that was started has ended; for ever where nothing runs.
     pub(crate) async fn next_end(&mut self) {
-        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
-        let id = match ended {
-            Ok((id, _)) => id,
+        match self.tasks.join_next_with_id().await {
+            Some(ended) => self.settle(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Settles everything that has ended by now.
+    pub(crate) fn settle_ended(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.settle(ended);
+        }
+    }
+
+    /// Cancels everything, and returns when nothing runs any more.
+    pub(crate) async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    fn settle(&mut self, ended: Result<(Id, Option<Telling>), JoinError>) {
+        let (id, telling) = match ended {
+            Ok((id, telling)) => (id, telling),
             Err(error) => {
-                tracing::error!(%error, "a task broke; what it did is planned again");
-                error.id()
+                if !error.is_cancelled() {
+                    tracing::error!(%error, "a task broke; what it did is planned again");
+                }
+                (error.id(), None)
             }
         };
-        match self.nodes_of_tasks.remove(&id) {
-            Some(Done::Write(node)) => drop(self.writing.remove(&node)),
-            Some(Done::Drain(node)) => drop(self.draining.remove(&node)),
-            Some(Done::Event) | None => {}
+        match self.purposes.remove(&id) {
+            Some(Purpose::Write(node)) => drop(self.writing.remove(&node)),
+            Some(Purpose::Drain(node)) => {
+                if self.draining.get(&node).is_some_and(|running| running.task.id() == id) {
+                    self.draining.remove(&node);
+                }
+            }
+            Some(Purpose::Telling) | None => {}
+        }
+        if let Some(telling) = telling {
+            self.publish(telling);
         }
     }
 
-    /// Brings what runs in line with the plan.
-    pub(crate) fn apply(&mut self, plan: &Plan) {
-        for (node, stop) in &self.draining {
-            if plan.get(node).is_none_or(|decision| decision.drain != DrainOrder::Run) {
-                stop.cancel();
+    /// Passes orders on to the drains that run; ends those whose Node is gone or another one. Needs no Permit,
+    /// since each eviction asks for it.
+    pub(crate) fn steer(&mut self, fleet: &Snapshot, plan: &Plan) {
+        self.draining.retain(|name, running| {
+            let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
+            match plan.get(name).filter(|_| still_there) {
+                Some(decision) => drop(running.order.send_replace(decision.drain)),
+                None => running.task.abort(),
             }
-        }
-        self.told.retain(|node, _| plan.contains_key(node));
-        for (node, decision) in plan {
-            self.tell(node, &decision.reason);
+            still_there
+        });
+    }
+
+    /// Starts what the plan asks for and doesn't run yet.
+    pub(crate) fn start(&mut self, fleet: &Snapshot, plan: &Plan) {
+        self.told.retain(|name, _| plan.contains_key(name));
+        for (name, decision) in plan {
+            let Some(node) = fleet.nodes.get(name) else { continue };
+            self.tell(name, node, &decision.reason);
             if let Some(write) = &decision.write
-                && self.writing.insert(node.clone())
+                && self.writing.insert(name.clone())
             {
-                let task = Arc::clone(&self.effects).write(node.clone(), write.clone());
-                self.spawn(Done::Write(node.clone()), task);
+                if begins_drain(node, write) {
+                    self.effects.fleet.change(|state| state.drain_write_begins(name));
+                }
+                let task = Arc::clone(&self.effects).write(name.clone(), Arc::clone(node), write.clone());
+                self.spawn(Purpose::Write(name.clone()), task);
             }
-            if decision.drain != DrainOrder::Stop && !self.draining.contains_key(node) {
-                self.drain(node, decision.drain);
+            if decision.drain != DrainOrder::Stop && !self.draining.contains_key(name) {
+                self.drain(name, node, decision.drain);
             }
         }
     }
 
-    fn drain(&mut self, node_name: &str, order: DrainOrder) {
-        let Some((node, _)) = self.effects.fleet.read(|state| state.node(node_name)) else { return };
+    fn drain(&mut self, name: &str, node: &Node, order: DrainOrder) {
         if node.drain.as_ref().is_some_and(|drain| drain.clean) {
             return;
         }
-        let stop = CancellationToken::new();
-        if order == DrainOrder::Settle {
-            stop.cancel();
-        }
-        self.draining.insert(node_name.to_owned(), stop.clone());
+        let (order, orders) = watch::channel(order);
+        let target = DrainTarget {
+            node_name: name.to_owned(),
+            node_uid: node.uid.clone(),
+            leader_pod_uid: self.effects.leader_pod_uid.clone(),
+        };
         let drain = Drain {
-            target: DrainTarget {
-                node_name: node_name.to_owned(),
-                node_uid: node.uid.clone(),
-                leader_pod_uid: self.effects.leader.pod_uid.clone(),
-            },
+            target,
             client: self.effects.reading.clone(),
             evictions: self.effects.evictions.clone(),
             fleet: Arc::clone(&self.effects.fleet),
-            stop,
+            orders,
         };
-        self.spawn(Done::Drain(node_name.to_owned()), drain.run());
+        let task = self.spawn(Purpose::Drain(name.to_owned()), async {
+            drain.run().await;
+            None
+        });
+        self.draining.insert(name.to_owned(), Running { node_uid: node.uid.clone(), order, task });
     }
 
     /// Tells each new reason once.
-    fn tell(&mut self, node: &str, reason: &mechanic_plan::Reason) {
+    fn tell(&mut self, name: &str, node: &Node, reason: &Reason) {
         let Some(step) = step_of_reason(reason) else {
-            self.told.remove(node);
+            self.told.remove(name);
             return;
         };
-        if self.told.insert(node.to_owned(), step.reason) == Some(step.reason) {
-            return;
+        if self.told.insert(name.to_owned(), step.reason) != Some(step.reason) {
+            tracing::info!(node = name, reason = step.reason, "{}", step.note);
+            self.publish(Telling { node: name.to_owned(), uid: node.uid.clone(), step });
         }
-        tracing::info!(node, reason = step.reason, "{}", step.note);
+    }
+
+    fn publish(&mut self, Telling { node, uid, step }: Telling) {
         let effects = Arc::clone(&self.effects);
-        let node = node.to_owned();
-        self.spawn(Done::Event, async move {
-            if let Some((known, _)) = effects.fleet.read(|state| state.node(&node)) {
-                effects.events.publish(&node, &known.uid, step).await;
-            }
+        self.spawn(Purpose::Telling, async move {
+            effects.events.publish(&node, &uid, step).await;
+            None
         });
     }
 
-    fn spawn(&mut self, done: Done, task: impl Future<Output = ()> + Send + 'static) {
-        let answer = done.clone();
-        let handle = self.tasks.spawn(async move {
-            task.await;
-            answer
-        });
-        self.nodes_of_tasks.insert(handle.id(), done);
+    fn spawn(
+        &mut self,
+        purpose: Purpose,
+        task: impl Future<Output = Option<Telling>> + Send + 'static,
+    ) -> AbortHandle {
+        let handle = self.tasks.spawn(task);
+        self.purposes.insert(handle.id(), purpose);
+        handle
     }
 }
 
 impl Effects {
-    async fn write(self: Arc<Self>, node: String, write: NodeWrite) {
-        let Some((known, version)) = self.fleet.read(|state| state.node(&node)) else { return };
-        let before = match &known.claim {
-            ClaimOnNode::Readable(claim) => Some(claim.phase),
-            _ => None,
-        };
-        match self.node_writes.write(&node, &known.uid, &version, &write).await {
+    /// Writes what was decided on `node` as it was then, or nothing.
+    async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite) -> Option<Telling> {
+        let again_in = match self.node_writes.write(&name, &node, &write).await {
             Ok(written) => {
                 if let Some(view) = NodeView::of(&written) {
-                    self.fleet.change(|state| state.apply_node(view));
+                    self.fleet.change(|state| state.apply_answer(view, clock::monotonic()));
                 }
-                if let Some(mut step) = step_of_write(before, &write) {
-                    if is_drained(&write) {
-                        step.note.push_str(&stays(&known));
-                    }
-                    tracing::info!(node, reason = step.reason, "{}", step.note);
-                    self.events.publish(&node, &known.uid, step).await;
+                let step = told_of(&node, &write);
+                if let Some(step) = &step {
+                    tracing::info!(node = name, reason = step.reason, "{}", step.note);
                 }
+                return step.map(|step| Telling { node: name, uid: node.uid.clone(), step });
             }
-            // The watch brings the newer version, and with it the next plan.
-            Err(error @ (NodeWriteError::Stale | NodeWriteError::Gone)) => {
-                tracing::debug!(node, %error, "node not written");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(NodeWriteError::Stale | NodeWriteError::Gone) => Duration::from_millis(20),
+            Err(NodeWriteError::Write(error)) if error.is_unknown() => {
+                tracing::warn!(node = name, %error, "node not written, as far as is known; it is read again");
+                self.read_again(&name, &node).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                return None;
             }
             Err(error) => {
-                tracing::warn!(node, %error, "node not written; it is read and decided upon again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tracing::warn!(node = name, %error, "node not written; it is decided upon again");
+                Duration::from_secs(1)
             }
+        };
+        self.fleet.change(|state| state.drain_write_failed(&name, &node.uid));
+        self.read_again(&name, &node).await;
+        tokio::time::sleep(again_in).await;
+        None
+    }
+
+    /// The watch may lag behind or be broken: what was refused must not be tried again on the same view.
+    async fn read_again(&self, name: &str, node: &Node) {
+        match self.node_writes.read(name).await {
+            Ok(Some(read)) => {
+                if let Some(view) = NodeView::of(&read) {
+                    self.fleet.change(|state| state.apply_node(view, clock::monotonic()));
+                }
+            }
+            Ok(None) => self.fleet.change(|state| state.delete_node(name, &node.uid)),
+            Err(error) => tracing::warn!(node = name, error, "node not read again; the watch will show it"),
         }
     }
 }
 
-fn is_drained(write: &NodeWrite) -> bool {
-    matches!(write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Drained)
+fn begins_drain(node: &Node, write: &NodeWrite) -> bool {
+    phase(node) != Some(ClaimPhase::Draining)
+        && matches!(write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Draining)
 }
 
-/// Which pods stay, and why.
-fn stays(node: &mechanic_plan::Node) -> String {
-    let pods = node.drain.iter().flat_map(|drain| &drain.pods);
-    pods.filter(|pod| !pod.verdict.must_leave()).fold(String::new(), |mut text, pod| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "; {}/{}: {}", pod.namespace, pod.name, pod.verdict);
-        text
-    })
+fn phase(node: &Node) -> Option<ClaimPhase> {
+    match &node.claim {
+        ClaimOnNode::Readable(claim) => Some(claim.phase),
+        _ => None,
+    }
+}
+
+/// The step that a write which went through was.
+fn told_of(node: &Node, write: &NodeWrite) -> Option<Step> {
+    let mut step = step_of_write(phase(node), write)?;
+    if matches!(write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Drained) {
+        let stay = node.drain.iter().flat_map(|drain| &drain.pods).filter(|pod| !pod.verdict.must_leave());
+        for pod in stay {
+            // Writing to a String can't fail.
+            let _ = write!(step.note, "; {}/{}: {}", pod.namespace, pod.name, pod.verdict);
+        }
+    }
+    Some(step)
 }

@@ -23,9 +23,6 @@ pub struct Arguments {
     /// Namespace of this pod, of the Lease and of the ConfigMap.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: String,
-    /// Node that this pod runs on.
-    #[arg(long, env = "NODE_NAME")]
-    pub node_name: String,
     /// What is logged, as in `info,mechanic_coordinator=debug`.
     #[arg(long, env = "MECHANIC_LOG", default_value = "info,kube_leader_election=warn")]
     pub log: String,

@@ -1,24 +1,29 @@
 //! Kubernetes Events on the Node: one for each step, and one for each new reason to wait.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
 };
+use kube::{Api, Client, api::PostParams, core::ObjectMeta};
 use mechanic_plan::{ClaimPhase, NodeWrite, Reason};
-
 use strum::{IntoStaticStr, VariantNames};
 
 use crate::gate::Gate;
 
+const CONTROLLER: &str = "mechanic-coordinator";
+/// Where Events on cluster-wide objects belong.
+const NAMESPACE: &str = "default";
 /// A note may be a kilobyte long.
 const NOTE: usize = 1000;
 
-/// Publishes Events, while this process leads.
+/// Publishes Events, while this process leads. Not kube's Recorder, which counts a repeated reason under its
+/// first note: the next event of a node would never be named.
 #[derive(Clone)]
 pub(crate) struct NodeEvents {
-    recorder: Recorder,
+    events: Api<Event>,
     gate: Gate,
+    pod_name: String,
 }
 
 /// What is told about a Node.
@@ -47,14 +52,12 @@ pub(crate) enum StepCode {
 
 impl NodeEvents {
     pub(crate) fn new(client: Client, gate: Gate, pod_name: &str) -> Self {
-        let reporter =
-            Reporter { controller: "mechanic-coordinator".to_owned(), instance: Some(pod_name.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter), gate }
+        Self { events: Api::namespaced(client, NAMESPACE), gate, pod_name: pod_name.to_owned() }
     }
 
     /// Publishes one. An Event that gets lost costs an explanation, never a step.
     pub(crate) async fn publish(&self, node: &str, node_uid: &str, step: Step) {
-        let reference = ObjectReference {
+        let regarding = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
             name: Some(node.to_owned()),
@@ -62,13 +65,19 @@ impl NodeEvents {
             ..ObjectReference::default()
         };
         let event = Event {
-            type_: if step.warning { EventType::Warning } else { EventType::Normal },
-            reason: step.reason.to_owned(),
+            metadata: ObjectMeta { generate_name: Some(format!("{node}.")), ..ObjectMeta::default() },
+            action: Some("Maintain".to_owned()),
+            event_time: Some(MicroTime(Timestamp::now())),
             note: Some(step.note.chars().take(NOTE).collect()),
-            action: "Maintain".to_owned(),
-            secondary: None,
+            reason: Some(step.reason.to_owned()),
+            regarding: Some(regarding),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.pod_name.clone()),
+            type_: Some(if step.warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
         };
-        if let Err(error) = self.gate.write(self.recorder.publish(&event, &reference)).await {
+        let parameters = PostParams::default();
+        if let Err(error) = self.gate.write(self.events.create(&parameters, &event)).await {
             tracing::warn!(node, reason = step.reason, %error, "an Event was not published");
         }
     }
@@ -97,6 +106,8 @@ pub(crate) fn step_of_write(before: Option<ClaimPhase>, write: &NodeWrite) -> Op
                 ClaimPhase::Cordoned if before.is_none() => {
                     step(StepCode::Cordoned, format!("cordoned for {events}"))
                 }
+                // What must leave is looked at again for a new event.
+                ClaimPhase::Cordoned if before == Some(ClaimPhase::Drained) => None,
                 ClaimPhase::Cordoned => {
                     step(StepCode::DrainStopped, "nothing more is evicted for now".to_owned())
                 }
@@ -130,10 +141,12 @@ pub(crate) fn step_of_reason(reason: &Reason) -> Option<Step> {
         | Reason::ClaimOfAnotherNode
         | Reason::ClaimOfLaterLeader { .. }
         | Reason::Vetoed
+        | Reason::ReportTooOld
         | Reason::NowhereToGo => true,
         Reason::NothingAnnounced
         | Reason::NotCovered
         | Reason::Cordoning
+        | Reason::StartingDrain
         | Reason::Draining { .. }
         | Reason::Drained
         | Reason::DrainedExcept(_)

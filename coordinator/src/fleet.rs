@@ -51,9 +51,9 @@ impl Fleet {
         self.changed.notified().await;
     }
 
-    /// Has the Nodes listed afresh; [`FleetState::is_synced`] is false until that is done.
+    /// Has the Nodes listed afresh; [`FleetState::is_known`] is false until that is done.
     pub(crate) fn relist(&self) {
-        self.lock().forget_sync();
+        self.lock().forget_list();
         self.relist.notify_one();
     }
 

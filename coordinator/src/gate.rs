@@ -29,6 +29,13 @@ pub(crate) enum WriteError {
     Unknown(String),
 }
 
+impl WriteError {
+    /// Whether it may have taken effect, or may yet.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+}
+
 impl Gate {
     pub(crate) fn new(permits: Permits) -> Self {
         Self { permits }

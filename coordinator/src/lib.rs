@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use mechanic_leadership::{Candidate, Leadership, Timing};
-use mechanic_plan::Self_;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
@@ -30,7 +29,7 @@ use tonic_health::ServingStatus;
 pub use arguments::{Arguments, LogFormat};
 
 use crate::{
-    act::Effects,
+    act::{Act, Effects},
     drain::Evictions,
     events::NodeEvents,
     fleet::{Fleet, FleetState, watch_config, watch_nodes},
@@ -51,8 +50,7 @@ const LEASE: &str = "mechanic-coordinator";
 /// Where it can't start, and where it has lost the Lease: the process must end then, and start anew as a
 /// follower.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
-    let Arguments { listen, pod_name, pod_uid, pod_namespace: namespace, node_name, log: _, log_format: _ } =
-        arguments;
+    let Arguments { listen, pod_name, pod_uid, pod_namespace: namespace, log: _, log_format: _ } = arguments;
     let clients = Clients::new().await?;
     let fleet = Arc::new(Fleet::default());
 
@@ -64,7 +62,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
 
     // Lead, or follow; not before the claims are known, which the next epoch must be above.
     tokio::select! {
-        () = nodes_listed(&fleet) => {}
+        () = known(&fleet) => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     let candidate = Candidate::new(&pod_name, &listen.to_string(), &namespace, LEASE);
@@ -85,47 +83,53 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let server = GrpcServer::bind(listen, intake, fleet_reader).await?;
     // A follower is ready too, since it redirects probes.
     server.health().set_service_status("", ServingStatus::Serving).await;
-    let server = tokio::spawn(server.serve(shutdown.clone()));
+    let serving = CancellationToken::new();
+    let mut server = tokio::spawn(server.serve(serving.clone()));
 
     // Plan and act.
     let gate = Gate::new(permits);
     let effects = Effects {
         fleet,
-        leader: Self_ { pod_uid, node_name },
+        leader_pod_uid: pod_uid,
         reading: clients.reading,
         node_writes: NodeWrites::new(clients.acting.clone(), gate.clone()),
         evictions: Evictions::new(clients.acting.clone(), gate.clone()),
         events: NodeEvents::new(clients.acting, gate.clone(), &pod_name),
     };
     let outcome = tokio::select! {
-        lost = lead(Arc::new(effects), gate, leadership, decide) => lost,
-        () = shutdown.cancelled() => Ok(()),
+        outcome = lead(Arc::new(effects), gate, leadership, decide, &shutdown) => outcome,
+        // A coordinator that nobody can report to must not lead.
+        ended = &mut server => return ended?.and_then(|()| bail!("the gRPC server has ended")),
     };
 
     // No work is under way any more; only now somebody else may lead.
-    shutdown.cancel();
     stand_down.cancel();
     elector.await?;
+    serving.cancel();
     server.await??;
     outcome
 }
 
-/// Plans and acts whenever this process leads; returns once it has led and doesn't any more.
+/// Plans and acts whenever this process leads; returns once it is told to stop, or has led and doesn't any more.
 async fn lead(
     effects: Arc<Effects>,
     gate: Gate,
     mut leadership: watch::Receiver<Leadership>,
     decide: watch::Sender<Option<Decided>>,
+    shutdown: &CancellationToken,
 ) -> Result<()> {
     loop {
         let now = leadership.borrow_and_update().clone();
         match now {
             Leadership::Leading { epoch } => {
                 tracing::info!(epoch, "leading");
-                planner::run(epoch, Arc::clone(&effects), gate.clone(), leadership.clone(), decide.clone())
-                    .await;
+                let act = Act::new(Arc::clone(&effects));
+                planner::run(epoch, act, &gate, leadership.clone(), &decide, shutdown).await;
                 decide.send_replace(None);
-                continue;
+                // What ended it is not seen yet, or it was the order to stop.
+                if !shutdown.is_cancelled() {
+                    continue;
+                }
             }
             Leadership::Lost { why } => bail!("the Lease is lost, so this process ends: {why}"),
             Leadership::Following { leader: Some(leader) } => {
@@ -133,14 +137,19 @@ async fn lead(
             }
             Leadership::Following { leader: None } | Leadership::Unknown => {}
         }
-        if leadership.changed().await.is_err() {
-            bail!("the elector has ended, so this process ends");
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    bail!("the elector has ended, so this process ends");
+                }
+            }
         }
     }
 }
 
-async fn nodes_listed(fleet: &Fleet) {
-    while !fleet.read(FleetState::is_synced) {
+async fn known(fleet: &Fleet) {
+    while !fleet.read(FleetState::is_known) {
         fleet.changed().await;
     }
 }

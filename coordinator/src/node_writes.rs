@@ -1,18 +1,17 @@
 //! The only code that patches Nodes: one compare-and-swap for claim, phase and release.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use mechanic_plan::{CLAIM_ANNOTATION, CORDONED_LABEL, ClaimError, ClaimPhase, NodeWrite};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::{
-    fleet::NodeVersion,
-    gate::{Gate, WriteError},
-};
+use crate::gate::{Gate, WriteError};
 
 /// Who the API server's managed fields say it was.
 pub(crate) const FIELD_MANAGER: &str = "mechanic-coordinator";
@@ -47,15 +46,14 @@ impl NodeWrites {
         Self { nodes: Api::all(client), gate }
     }
 
-    /// Writes on the Node as it was at `version`, or not at all; answers with the Node as it is then.
+    /// Writes on the Node as it was when that was decided, or not at all; answers with the Node as it is then.
     pub(crate) async fn write(
         &self,
         name: &str,
-        uid: &str,
-        version: &NodeVersion,
+        node: &mechanic_plan::Node,
         write: &NodeWrite,
     ) -> Result<Node, NodeWriteError> {
-        let patch = Patch::Merge(patch(uid, version, write)?);
+        let patch = Patch::Merge(patch(&node.uid, &node.resource_version, write)?);
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request = self.nodes.patch(name, &parameters, &patch);
@@ -71,7 +69,20 @@ impl NodeWrites {
             error => NodeWriteError::Write(error),
         })
     }
+
+    /// The Node as it is now, by a list of one: the right to list is there already.
+    pub(crate) async fn read(&self, name: &str) -> Result<Option<Node>, String> {
+        let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+        match tokio::time::timeout(READ_TIMEOUT, self.nodes.list(&parameters)).await {
+            Ok(Ok(nodes)) => Ok(nodes.items.into_iter().next()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("it took too long".to_owned()),
+        }
+    }
 }
+
+/// A server that fails must not hold up the node's next decision.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Before each drain and each release the Lease is renewed first.
 fn is_point_of_no_return(write: &NodeWrite) -> bool {
@@ -86,11 +97,11 @@ fn names_uid(status: &kube::core::Status) -> bool {
     status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.field == "metadata.uid")
 }
 
-fn patch(uid: &str, version: &NodeVersion, write: &NodeWrite) -> Result<Value, ClaimError> {
+fn patch(uid: &str, resource_version: &str, write: &NodeWrite) -> Result<Value, ClaimError> {
     let mut patch = json!({
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": { "uid": uid, "resourceVersion": version.as_str() },
+        "metadata": { "uid": uid, "resourceVersion": resource_version },
     });
     match write {
         NodeWrite::Hold { claim, cordon } => {
@@ -120,9 +131,7 @@ mod tests {
     #[test]
     fn a_claim_and_its_cordon_are_one_patch_against_one_version_and_uid() {
         let claim = Claim::new("uid", "vm", "boot", 3, false);
-        let patch =
-            patch("uid", &NodeVersion::parse("42"), &NodeWrite::Hold { claim: claim.clone(), cordon: true })
-                .unwrap();
+        let patch = patch("uid", "42", &NodeWrite::Hold { claim: claim.clone(), cordon: true }).unwrap();
         assert_eq!(
             patch,
             json!({
@@ -139,12 +148,11 @@ mod tests {
 
     #[test]
     fn a_release_takes_off_what_is_ours_and_the_cordon_only_where_it_is_ours() {
-        let version = NodeVersion::parse("42");
-        let ours = patch("uid", &version, &NodeWrite::Release { uncordon: true }).unwrap();
+        let ours = patch("uid", "42", &NodeWrite::Release { uncordon: true }).unwrap();
         assert_eq!(ours["spec"], json!({"unschedulable": null}));
         assert_eq!(ours["metadata"]["labels"], json!({"mechanic.cordoned": null}));
         assert_eq!(ours["metadata"]["annotations"], json!({"mechanic/claim": null}));
-        let foreign = patch("uid", &version, &NodeWrite::Release { uncordon: false }).unwrap();
+        let foreign = patch("uid", "42", &NodeWrite::Release { uncordon: false }).unwrap();
         assert_eq!(foreign.get("spec"), None);
     }
 

@@ -5,13 +5,9 @@ use std::{sync::Arc, time::Duration};
 use mechanic_leadership::Leadership;
 use mechanic_plan::{Fleet as Snapshot, Monotonic, Plan, plan};
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
-use crate::{
-    act::{Act, Effects},
-    clock,
-    fleet::FleetState,
-    gate::Gate,
-};
+use crate::{act::Act, clock, fleet::FleetState, gate::Gate};
 
 /// The first change is planned at once, further ones together after this long.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -26,38 +22,43 @@ pub(crate) struct Decided {
     pub(crate) at: Monotonic,
 }
 
-/// Plans and acts for as long as this process leads; ends when it doesn't any more.
+/// Plans and acts for as long as this process leads and isn't told to stop. Nothing runs any more when it
+/// returns.
 pub(crate) async fn run(
     epoch: u64,
-    effects: Arc<Effects>,
-    gate: Gate,
+    mut act: Act,
+    gate: &Gate,
     mut leadership: watch::Receiver<Leadership>,
-    decided: watch::Sender<Option<Decided>>,
+    decided: &watch::Sender<Option<Decided>>,
+    shutdown: &CancellationToken,
 ) {
     let leading_since = clock::monotonic();
-    let (fleet, leader) = (Arc::clone(&effects.fleet), effects.leader.clone());
-    let mut act = Act::new(effects);
+    let fleet = act.fleet();
     let mut tick = tokio::time::interval(TICK);
     fleet.relist();
     loop {
-        if fleet.read(FleetState::is_synced) {
-            let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since, leader.clone())));
+        act.settle_ended();
+        if fleet.read(FleetState::is_known) {
+            let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since)));
             let now = clock::now();
             let plan = Arc::new(plan(&snapshot, now));
+            act.steer(&snapshot, &plan);
             // A new leader looks for a while before it acts, and one whose Permit has run out waits.
             if gate.is_open() {
-                act.apply(&plan);
+                act.start(&snapshot, &plan);
             }
             decided.send_replace(Some(Decided { fleet: snapshot, plan, at: now.monotonic }));
         }
         let not_before = Instant::now() + COALESCE;
         tokio::select! {
             biased;
-            _ = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. })) => return,
+            () = shutdown.cancelled() => break,
+            _ = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. })) => break,
             () = fleet.changed() => {}
             () = act.next_end() => {}
             _ = tick.tick() => {}
         }
         tokio::time::sleep_until(not_before).await;
     }
+    act.end().await;
 }

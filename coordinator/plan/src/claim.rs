@@ -33,7 +33,8 @@ pub struct Claim {
     pub boot_id: String,
     /// Epoch of the leader that wrote last.
     pub epoch: u64,
-    /// The Node was unschedulable before: it is drained, but never uncordoned.
+    /// Where the Node is unschedulable, that is somebody else's doing: it was so before the claim, or somebody
+    /// has made it schedulable since. It is drained, but never uncordoned.
     pub was_unschedulable: bool,
     /// How far mechanic is.
     pub phase: ClaimPhase,
@@ -62,6 +63,9 @@ pub struct ClaimedEvent {
     pub not_before: String,
     /// Wall time of the coordinator when it first saw the event, RFC 3339. For people.
     pub first_seen: String,
+    /// Boot id of the machine then; empty in claims of before this field.
+    #[serde(default)]
+    pub boot_id: String,
     /// Somebody made the node schedulable again: nothing more is done for this event.
     #[serde(default, skip_serializing_if = "is_false")]
     pub vetoed: bool,
@@ -141,12 +145,13 @@ impl Claim {
     }
 
     /// Notes an event that is there now: adds it, or updates its status and time.
-    pub fn note(&mut self, event: &ScheduledEvent, first_seen: &str) {
+    pub fn note(&mut self, event: &ScheduledEvent, first_seen: &str, boot_id: &str) {
         let claimed = self.events.entry(event.event_id.clone()).or_insert_with(|| ClaimedEvent {
             event_type: event.event_type.clone(),
             status: event.status.clone(),
             not_before: event.not_before.clone(),
             first_seen: first_seen.to_owned(),
+            boot_id: boot_id.to_owned(),
             vetoed: false,
             unknown: Map::new(),
         });
@@ -179,7 +184,7 @@ fn is_zero(value: &usize) -> bool {
 mod tests {
     use super::*;
 
-    const CLAIM: &str = r#"{"v":1,"nodeUID":"n","vmId":"vm","bootId":"b","epoch":7,"wasUnschedulable":false,"phase":"draining","events":{"E-1":{"type":"Reboot","status":"Scheduled","notBefore":"soon","firstSeen":"2026-11-23T12:00:00Z","later":[1]}},"laterField":{"a":1}}"#;
+    const CLAIM: &str = r#"{"v":1,"nodeUID":"n","vmId":"vm","bootId":"b","epoch":7,"wasUnschedulable":false,"phase":"draining","events":{"E-1":{"type":"Reboot","status":"Scheduled","notBefore":"soon","firstSeen":"2026-11-23T12:00:00Z","bootId":"b","later":[1]}},"laterField":{"a":1}}"#;
 
     #[test]
     fn a_claim_comes_back_as_it_was_unknown_fields_included() {
@@ -219,7 +224,7 @@ mod tests {
             description: String::new(),
             resources: vec![],
         };
-        claim.note(&started, "now");
+        claim.note(&started, "now", "other");
         let event = &claim.events["E-1"];
         assert!(event.started());
         assert_eq!((event.not_before.as_str(), event.first_seen.as_str()), ("soon", "2026-11-23T12:00:00Z"));

@@ -16,6 +16,9 @@ use crate::{
     time::Now,
 };
 
+/// No drain begins on a report older than this.
+const FRESH: Duration = Duration::from_mins(5);
+
 /// What is to happen, for each node by name.
 pub type Plan = BTreeMap<String, Decision>;
 
@@ -100,7 +103,9 @@ pub fn plan(fleet: &Fleet, now: Now) -> Plan {
             decision.reason = Reason::NowhereToGo;
         } else if slots.take() {
             claim.phase = ClaimPhase::Draining;
-            decision.write = Some(NodeWrite::Hold { claim, cordon: true });
+            let cordon = fleet.nodes.get(name).is_some_and(|node| !node.unschedulable);
+            decision.write = Some(NodeWrite::Hold { claim, cordon });
+            decision.reason = Reason::StartingDrain;
         } else {
             decision.reason = Reason::WaitingForSlot { running: slots.running, limit: slots.limit };
         }
@@ -112,7 +117,7 @@ fn takes_pods_elsewhere(fleet: &Fleet, name: &str) -> bool {
     fleet.nodes.iter().any(|(other, node)| {
         other != name
             && node.covered
-            && node.ready
+            && node.is_ready()
             && !node.unschedulable
             && matches!(node.claim, ClaimOnNode::None)
     })
@@ -170,8 +175,9 @@ impl Assessment<'_> {
         };
         let mut claim =
             Claim::new(&self.node.uid, &vm.vm_id, &probe.boot_id, self.fleet.epoch, self.node.unschedulable);
-        due.for_each(|event| claim.note(event, &self.now.wall.to_string()));
-        decision(Phase::Noticed, Reason::Cordoning, Some(NodeWrite::Hold { claim, cordon: true }))
+        due.for_each(|event| claim.note(event, &self.now.wall.to_string(), &probe.boot_id));
+        let cordon = !self.node.unschedulable;
+        decision(Phase::Noticed, Reason::Cordoning, Some(NodeWrite::Hold { claim, cordon }))
     }
 
     /// A node that mechanic holds: what next?
@@ -180,6 +186,8 @@ impl Assessment<'_> {
         claim.epoch = self.fleet.epoch;
         if !self.node.unschedulable {
             claim.events.values_mut().for_each(|event| event.vetoed = true);
+            // Our cordon is gone; should there be one again, it is somebody else's.
+            claim.was_unschedulable = true;
         }
         self.note_events(&mut claim, coverage);
         let missing = self.drop_what_is_over(&mut claim, coverage);
@@ -195,7 +203,7 @@ impl Assessment<'_> {
                 let reason = Reason::StoppingDrain { terminating: drain.evicted_terminating };
                 return (decision(Phase::Draining, reason, None, DrainOrder::Settle), None);
             }
-            let uncordon = self.node.unschedulable && !on_node.was_unschedulable;
+            let uncordon = self.node.unschedulable && !claim.was_unschedulable;
             let write = Some(NodeWrite::Release { uncordon });
             return (decision(phase_of(on_node), Reason::Releasing, write, DrainOrder::Stop), None);
         }
@@ -211,8 +219,10 @@ impl Assessment<'_> {
                 Reason::Vetoed
             } else if self.node.probe.is_none() {
                 Reason::WaitingForProbe
+            } else if let Some(missing) = missing {
+                Reason::WaitingForProof(missing)
             } else {
-                Reason::WaitingForProof(missing.unwrap_or_else(|| "the node's own probe reports".to_owned()))
+                self.own_events().first().map_or(Reason::WaitingForProbe, why_not_due)
             };
             // A drain that has stopped gives its slot back, so going on needs one again.
             let waiting_for_probes = coverage == Coverage::Unknown;
@@ -225,7 +235,7 @@ impl Assessment<'_> {
         }
 
         match on_node.phase {
-            ClaimPhase::Draining if drain.clean && !has_new_event(on_node, &claim) => {
+            ClaimPhase::Draining if drain.clean => {
                 claim.phase = ClaimPhase::Drained;
                 claim.pods_left = drain.pods.len();
             }
@@ -234,16 +244,26 @@ impl Assessment<'_> {
             _ => {}
         }
         let (phase, reason, order) = match claim.phase {
-            ClaimPhase::Cordoned => (Phase::Cordoned, Reason::Cordoning, DrainOrder::Stop),
-            ClaimPhase::Draining => (Phase::Draining, draining(drain), DrainOrder::Run),
+            ClaimPhase::Cordoned if self.is_report_fresh() => {
+                (Phase::Cordoned, Reason::StartingDrain, DrainOrder::Stop)
+            }
+            ClaimPhase::Cordoned => (Phase::Cordoned, Reason::ReportTooOld, DrainOrder::Stop),
+            ClaimPhase::Draining => {
+                // Not before the claim is this leader's, and the cordon stands.
+                let stands = on_node.epoch == self.fleet.epoch && self.node.unschedulable;
+                let order = if stands { DrainOrder::Run } else { DrainOrder::Stop };
+                (Phase::Draining, draining(drain), order)
+            }
             ClaimPhase::Drained if claim.pods_left == 0 => {
                 (Phase::Drained, Reason::Drained, DrainOrder::Stop)
             }
             ClaimPhase::Drained => (Phase::Drained, Reason::DrainedExcept(claim.pods_left), DrainOrder::Stop),
         };
-        let candidate = (claim.phase == ClaimPhase::Cordoned)
-            .then(|| Candidate { deadline: self.deadline(), claim: claim.clone() });
         let write = self.hold(on_node, claim, true);
+        let candidate = (on_node.phase == ClaimPhase::Cordoned
+            && self.is_report_fresh()
+            && !self.node.drain_pending)
+            .then(|| Candidate { deadline: self.deadline(), claim: claim_after(write.as_ref(), on_node) });
         (decision(phase, reason, write, order), candidate)
     }
 
@@ -253,6 +273,7 @@ impl Assessment<'_> {
             return;
         }
         let seen = self.now.wall.to_string();
+        let boot_id = self.node.probe.as_ref().map_or("", |probe| &probe.boot_id);
         let due: Vec<&ScheduledEvent> = self.due_events().collect();
         if let Some((probe, vm)) =
             self.node.probe.as_ref().and_then(|probe| Some((probe, probe.vm.as_ref()?)))
@@ -268,7 +289,7 @@ impl Assessment<'_> {
             if claim.events.contains_key(&event.event_id)
                 || due.iter().any(|due| due.event_id == event.event_id)
             {
-                claim.note(event, &seen);
+                claim.note(event, &seen, boot_id);
             }
         }
     }
@@ -288,9 +309,19 @@ impl Assessment<'_> {
         missing
     }
 
-    fn hold(&self, on_node: &Claim, claim: Claim, cordon: bool) -> Option<NodeWrite> {
+    /// The write that brings `claim` onto the Node, if one is needed.
+    fn hold(&self, on_node: &Claim, mut claim: Claim, cordon: bool) -> Option<NodeWrite> {
         let cordon = cordon && !self.node.unschedulable;
+        if cordon {
+            claim.was_unschedulable = false;
+        }
         (claim != *on_node || cordon).then_some(NodeWrite::Hold { claim, cordon })
+    }
+
+    /// A drain isn't begun on what a probe said long ago; one that runs goes on.
+    fn is_report_fresh(&self) -> bool {
+        let heard = self.node.probe.as_ref().map(|probe| self.now.monotonic.since(probe.last_heard));
+        heard.is_some_and(|age| age < FRESH)
     }
 
     fn own_events(&self) -> &[ScheduledEvent] {
@@ -318,6 +349,14 @@ impl Assessment<'_> {
 
     fn deadline(&self) -> Option<Timestamp> {
         self.due_events().filter_map(ScheduledEvent::not_before).min()
+    }
+}
+
+/// The claim as it will stand after `write`.
+fn claim_after(write: Option<&NodeWrite>, on_node: &Claim) -> Claim {
+    match write {
+        Some(NodeWrite::Hold { claim, .. }) => claim.clone(),
+        _ => on_node.clone(),
     }
 }
 

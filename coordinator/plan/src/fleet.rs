@@ -20,19 +20,8 @@ pub struct Fleet {
     pub epoch: u64,
     /// Since when this process leads: until the probes had their time, a silent one is unknown, not mute.
     pub leading_since: Monotonic,
-    /// The leader itself.
-    pub leader: Self_,
     /// All Nodes by name.
     pub nodes: BTreeMap<String, Arc<Node>>,
-}
-
-/// Where the leader's own pod runs. Its node is left alone as far as that pod goes.
-#[derive(Clone, Debug, Default)]
-pub struct Self_ {
-    /// `metadata.uid` of the pod.
-    pub pod_uid: String,
-    /// Name of its Node.
-    pub node_name: String,
 }
 
 /// One Node, with all that is known of it.
@@ -40,20 +29,24 @@ pub struct Self_ {
 pub struct Node {
     /// `metadata.uid`.
     pub uid: String,
+    /// `metadata.resourceVersion`: what a write that is decided on this snapshot must name.
+    pub resource_version: String,
     /// From `spec.providerID`; `None` for what is no Azure virtual machine.
     pub vm: Option<VmReference>,
     /// Whether a probe can run there: a Linux node that is no virtual one.
     pub covered: bool,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
-    /// Whether the condition Ready is True.
-    pub ready: bool,
+    /// Since when the condition Ready isn't True, as far as this process has seen; `None` while it is.
+    pub not_ready_since: Option<Monotonic>,
     /// What stands on it of mechanic's.
     pub claim: ClaimOnNode,
     /// What its probe said last; `None` if it was never heard by this process.
     pub probe: Option<Probe>,
     /// How its drain goes, where this process has begun one.
     pub drain: Option<DrainProgress>,
+    /// A write that begins a drain is on its way, or its outcome is unknown.
+    pub drain_pending: bool,
 }
 
 /// Label and annotation of mechanic on a Node.
@@ -135,6 +128,12 @@ impl DrainProgress {
 }
 
 impl Node {
+    /// Whether the condition Ready is True.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.not_ready_since.is_none()
+    }
+
     /// The claim, if it is about this very Node and no later leader wrote it.
     pub(crate) fn claim_in_force(&self, epoch: u64) -> Option<&Claim> {
         match &self.claim {

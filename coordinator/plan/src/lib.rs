@@ -26,7 +26,7 @@ pub use config::{Amount, Config, Refusal};
 pub use coverage::{Coverage, MUTE_AFTER};
 pub use decide::{Decision, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};
-pub use fleet::{ClaimOnNode, Document, DrainProgress, Evidence, Fleet, Node, Probe, ProbeVm, Self_};
+pub use fleet::{ClaimOnNode, Document, DrainProgress, Evidence, Fleet, Node, Probe, ProbeVm};
 pub use identity::VmReference;
 pub use pods::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
 pub use proof::Proof;

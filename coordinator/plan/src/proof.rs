@@ -56,7 +56,7 @@ impl Proof {
                 seconds(config.release_hold_after_boot)
             ));
         }
-        let began_anew = vm.vm_id != claim.vm_id || probe.boot_id != claim.boot_id;
+        let began_anew = vm.vm_id != claim.vm_id || probe.boot_id != event.boot_id;
         let hold = if event.started() || began_anew {
             config.release_hold
         } else {
@@ -68,7 +68,7 @@ impl Proof {
                 seconds(hold)
             ));
         }
-        if !node.ready {
+        if !node.is_ready() {
             return Self::Missing("the Node is Ready".to_owned());
         }
         Self::Over

@@ -48,6 +48,10 @@ pub enum Reason {
         /// The budget.
         limit: usize,
     },
+    /// A drain is about to begin.
+    StartingDrain,
+    /// The node's own probe was last heard too long ago to start a drain on what it said.
+    ReportTooOld,
     /// No other node takes pods.
     NowhereToGo,
     /// Pods are being evicted.
@@ -132,6 +136,13 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "cordoned; {running} of at most {limit} nodes are being drained, and events due earlier go first"
+                )
+            }
+            Self::StartingDrain => write!(f, "a drain slot is free; pods are about to be evicted"),
+            Self::ReportTooOld => {
+                write!(
+                    f,
+                    "cordoned; the node's own probe was last heard too long ago to evict pods on what it said"
                 )
             }
             Self::NowhereToGo => {

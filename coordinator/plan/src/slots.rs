@@ -1,11 +1,16 @@
 //! How many nodes may be drained at once, and who is next.
 
+use std::time::Duration;
+
 use crate::{
     claim::ClaimPhase,
     coverage::Coverage,
     fleet::{Fleet, Node},
     time::Now,
 };
+
+/// A Node that is not Ready for so long holds no slot.
+const DOWN: Duration = Duration::from_mins(10);
 
 /// The drain slots at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +37,15 @@ impl Slots {
 ///
 /// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain nor an event of its
 /// probe, costs the others no slot; except until this leader has looked what an earlier one left there.
+///
+/// A machine that is down for long gives its slot back: nothing terminates there any more.
 fn holds_slot(node: &Node, fleet: &Fleet, now: Now) -> bool {
+    if node.drain_pending {
+        return true;
+    }
+    if node.not_ready_since.is_some_and(|since| now.monotonic.since(since) >= DOWN) {
+        return false;
+    }
     let draining = node.claim_in_force(fleet.epoch).is_some_and(|claim| claim.phase == ClaimPhase::Draining);
     let confirmed = || {
         let shown = node.probe.as_ref().and_then(|probe| probe.document.as_ref());

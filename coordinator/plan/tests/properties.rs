@@ -20,7 +20,7 @@ fn check(world: &World, step: &Step) {
         assert!(!machine.foreign, "{name} is somebody else's: {write:?}");
         if let NodeWrite::Release { uncordon } = write {
             assert_eq!(machine.announced(world.time).count(), 0, "{name} is released under an event");
-            assert!(step.fleet.nodes[name].ready, "{name} is released while it is not Ready");
+            assert!(step.fleet.nodes[name].is_ready(), "{name} is released while it is not Ready");
             let ClaimOnNode::Readable(claim) = &step.fleet.nodes[name].claim else {
                 panic!("{name} is released without a claim")
             };
@@ -225,4 +225,36 @@ fn where_no_other_node_takes_pods_a_reboot_evicts_nothing() {
         }
     }
     assert_eq!(world.machines["node-000"].evictions, 0);
+}
+
+#[test]
+fn a_cordon_of_somebody_elses_after_a_veto_is_never_taken_off() {
+    let mut world = World::new(7, 4, number_of_drains(1));
+    world.machines.get_mut("node-000").unwrap().reboots.push(reboot("E", 1_010, 1_900, 2_000));
+    while world.machines["node-000"].evictions == 0 {
+        world.step();
+    }
+    world.machines.get_mut("node-000").unwrap().node.unschedulable = false;
+    world.step();
+    world.machines.get_mut("node-000").unwrap().node.unschedulable = true;
+    while world.time < 4_000 {
+        let step = world.step();
+        check(&world, &step);
+    }
+    let machine = &world.machines["node-000"];
+    assert_eq!(machine.node.claim, ClaimOnNode::None);
+    assert!(machine.node.unschedulable, "the cordon that a person made after the veto is gone");
+}
+
+#[test]
+fn two_nodes_that_want_the_last_slot_at_once_get_it_one_after_the_other() {
+    let mut world = World::new(7, 6, number_of_drains(1));
+    world.faults = true;
+    for name in ["node-000", "node-001", "node-002", "node-003"] {
+        world.machines.get_mut(name).unwrap().reboots.push(reboot(name, 1_010, 2_900, 3_000));
+    }
+    while world.time < 2_890 {
+        let step = world.step();
+        check(&world, &step);
+    }
 }

@@ -22,7 +22,9 @@ const IN_FLIGHT: usize = 10;
 
 const RETRY: Duration = Duration::from_secs(5);
 /// After an answer that didn't come, the watch is given this long to show what happened.
-const RETRY_UNKNOWN: Duration = Duration::from_secs(2);
+pub(super) const RETRY_UNKNOWN: Duration = Duration::from_secs(2);
+/// An eviction without an answer may land so late: a stalled API server has applied them after 17 s.
+pub(super) const LANDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Sends evictions.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ pub(crate) enum Outcome {
     Gone,
     /// No; why, and when to ask again.
     Refused { verdict: Verdict, detail: String, again_in: Duration },
+    /// No answer came: it may have been accepted, or may yet be.
+    Unknown(String),
     /// This process doesn't lead; nothing was sent.
     NotLeading(String),
 }
@@ -80,9 +84,7 @@ impl Evictions {
             Ok(_) => Outcome::Evicted,
             Err(WriteError::NotLeading(why)) => Outcome::NotLeading(why.to_string()),
             Err(WriteError::Refused(status)) => outcome(&status),
-            Err(WriteError::Unknown(detail)) => {
-                Outcome::Refused { verdict: Verdict::EvictionRefused, detail, again_in: RETRY_UNKNOWN }
-            }
+            Err(WriteError::Unknown(detail)) => Outcome::Unknown(detail),
         })
     }
 }

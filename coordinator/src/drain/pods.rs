@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
 use tokio::time::Instant;
 
-use super::evict::Outcome;
+use super::evict::{LANDS_WITHIN, Outcome};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -28,6 +28,8 @@ struct Tracked {
     in_flight: bool,
     refusal: Option<(Verdict, String)>,
     not_before: Option<Instant>,
+    /// An eviction without an answer may land until then.
+    unknown_until: Option<Instant>,
 }
 
 /// A pod that is to be evicted now.
@@ -50,7 +52,14 @@ impl Pods {
             tracked.pod = pod;
         } else {
             let uid = pod.uid.clone();
-            let fresh = Tracked { pod, evicted: false, in_flight: false, refusal: None, not_before: None };
+            let fresh = Tracked {
+                pod,
+                evicted: false,
+                in_flight: false,
+                refusal: None,
+                not_before: None,
+                unknown_until: None,
+            };
             self.by_uid.insert(uid, fresh);
         }
     }
@@ -111,6 +120,7 @@ impl Pods {
         self.by_uid
             .values()
             .filter(|tracked| !tracked.in_flight && !tracked.evicted)
+            .filter(|tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Evict)
             .filter_map(|tracked| tracked.not_before)
             .min()
     }
@@ -130,6 +140,11 @@ impl Pods {
                 tracked.refusal = Some((*verdict, detail.clone()));
                 tracked.not_before = Some(again_at);
             }
+            Some(Outcome::Unknown(detail)) => {
+                tracked.refusal = Some((Verdict::EvictionRefused, detail.clone()));
+                tracked.not_before = Some(again_at);
+                tracked.unknown_until = Some(again_at + LANDS_WITHIN);
+            }
             Some(Outcome::NotLeading(_)) | None => tracked.not_before = Some(again_at),
         }
     }
@@ -147,13 +162,19 @@ impl Pods {
     }
 
     /// Pods that are on their way out, whoever sent them (an earlier leader may have), or may be.
-    pub(super) fn leaving(&self) -> usize {
-        let terminating =
-            |tracked: &Tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Terminating;
-        self.by_uid
-            .values()
-            .filter(|tracked| tracked.evicted || tracked.in_flight || terminating(tracked))
-            .count()
+    pub(super) fn leaving(&self, now: Instant) -> usize {
+        let leaving = |tracked: &&Tracked| {
+            tracked.evicted
+                || tracked.in_flight
+                || tracked.unknown_until.is_some_and(|until| until > now)
+                || classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Terminating
+        };
+        self.by_uid.values().filter(leaving).count()
+    }
+
+    /// When the next eviction without an answer can no longer land.
+    pub(super) fn next_certainty(&self, now: Instant) -> Option<Instant> {
+        self.by_uid.values().filter_map(|tracked| tracked.unknown_until).filter(|until| *until > now).min()
     }
 
     /// What is left, but for the node's own pods.
@@ -237,9 +258,9 @@ mod tests {
         assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
         pods.settle("1", Some(&Outcome::Evicted), now);
         assert_eq!(pods.take_targets(now + Duration::from_hours(1)).len(), 0, "never twice");
-        assert_eq!((pods.leaving(), pods.must_leave()), (1, 1));
+        assert_eq!((pods.leaving(now), pods.must_leave()), (1, 1));
         pods.delete(&pod("a", "1"));
-        assert_eq!((pods.leaving(), pods.must_leave()), (0, 0));
+        assert_eq!((pods.leaving(now), pods.must_leave()), (0, 0));
     }
 
     #[test]
@@ -270,8 +291,36 @@ mod tests {
         terminating.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
         pods.apply(&terminating);
+        let now = Instant::now();
         assert!(!pods.is_wanted("1"));
-        assert_eq!((pods.leaving(), pods.must_leave()), (1, 1));
+        assert_eq!((pods.leaving(now), pods.must_leave()), (1, 1));
+    }
+
+    #[test]
+    fn a_refused_pod_that_goes_by_itself_is_not_waited_for_again_and_again() {
+        let mut pods = Pods::new(String::new());
+        let now = Instant::now();
+        let mut going = pod("a", "1");
+        pods.apply(&going);
+        pods.take_targets(now);
+        pods.settle("1", Some(&refused()), now);
+        assert_eq!(pods.next_try(), Some(now));
+        going.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
+        pods.apply(&going);
+        assert_eq!(pods.next_try(), None);
+    }
+
+    #[test]
+    fn an_eviction_without_an_answer_counts_as_under_way_until_it_can_no_longer_land() {
+        let mut pods = Pods::new(String::new());
+        let now = Instant::now();
+        pods.apply(&pod("a", "1"));
+        pods.take_targets(now);
+        pods.settle("1", Some(&Outcome::Unknown("no answer".into())), now);
+        assert_eq!(pods.leaving(now), 1);
+        let certain = pods.next_certainty(now).unwrap();
+        assert_eq!((pods.leaving(certain), pods.next_certainty(certain)), (0, None));
     }
 
     #[test]

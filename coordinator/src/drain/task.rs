@@ -17,13 +17,12 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::DrainProgress;
+use mechanic_plan::{DrainOrder, DrainProgress};
 use rand::Rng;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    evict::{Evictions, Outcome},
+    evict::{Evictions, Outcome, RETRY_UNKNOWN},
     pods::{Pods, Target},
 };
 use crate::fleet::Fleet;
@@ -50,8 +49,8 @@ pub(crate) struct Drain {
     pub(crate) client: Client,
     pub(crate) evictions: Evictions,
     pub(crate) fleet: Arc<Fleet>,
-    /// Nothing more is evicted once this is cancelled.
-    pub(crate) stop: CancellationToken,
+    /// Evicts while this says Run; otherwise it ends once nothing is terminating.
+    pub(crate) orders: watch::Receiver<DrainOrder>,
 }
 
 type Shared = Arc<Mutex<Pods>>;
@@ -65,25 +64,29 @@ impl Drain {
         let pods: Shared = Arc::new(Mutex::new(Pods::new(self.target.leader_pod_uid.clone())));
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
+        let mut orders = self.orders.clone();
         let mut listed = false;
         let mut clean_lists = CleanLists::default();
         loop {
-            if listed && !self.stop.is_cancelled() {
-                for target in lock(&pods).take_targets(Instant::now()) {
+            let run = self.is_to_run();
+            let now = Instant::now();
+            if listed && run {
+                for target in lock(&pods).take_targets(now) {
                     evicting.push(self.evict(target, Arc::clone(&pods)));
                 }
             }
             self.report(&pods, false, false);
-            let (must_leave, leaving, next_try) = {
+            let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
-                (pods.must_leave(), pods.leaving(), pods.next_try())
+                let wake = if run { pods.next_try() } else { pods.next_certainty(now) };
+                (pods.must_leave(), pods.leaving(now), wake)
             };
-            if listed && self.stop.is_cancelled() && leaving == 0 && evicting.is_empty() {
+            if listed && !run && leaving == 0 && evicting.is_empty() {
                 tracing::info!(node, "drain stopped");
                 self.report(&pods, false, true);
                 return;
             }
-            let quiet = listed && must_leave == 0 && !self.stop.is_cancelled();
+            let quiet = listed && must_leave == 0 && run;
             if !quiet {
                 clean_lists = CleanLists::default();
             }
@@ -91,8 +94,9 @@ impl Drain {
             tokio::select! {
                 event = watch.next() => listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
-                () = sleep_until(next_try), if next_try.is_some() && !self.stop.is_cancelled() => {}
-                () = self.stop.cancelled(), if !self.stop.is_cancelled() => {}
+                () = sleep_until(wake), if wake.is_some() => {}
+                // Its sender lives as long as this task does.
+                _ = orders.changed() => {}
                 list = tokio::time::sleep_until(next_list).then(|()| self.list()), if quiet => match list {
                     Ok(list) => {
                         lock(&pods).replace(&list);
@@ -109,6 +113,10 @@ impl Drain {
                 },
             }
         }
+    }
+
+    fn is_to_run(&self) -> bool {
+        *self.orders.borrow() == DrainOrder::Run
     }
 
     fn watch(&self) -> impl futures::Stream<Item = watcher::Result<Event<ApiPod>>> + use<> {
@@ -140,7 +148,7 @@ impl Drain {
 
     async fn evict(&self, target: Target, pods: Shared) {
         let Target { namespace, name, uid } = &target;
-        let still_wanted = || !self.stop.is_cancelled() && lock(&pods).is_wanted(uid);
+        let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid);
         let outcome = self.evictions.evict(namespace, name, uid, still_wanted).await;
         let node = self.target.node_name.as_str();
         let again_in = match &outcome {
@@ -152,6 +160,10 @@ impl Drain {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
                 // Pods of one budget don't come back in step.
                 again_in.mul_f64(rand::rng().random_range(0.8..1.2))
+            }
+            Some(Outcome::Unknown(detail)) => {
+                tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
+                RETRY_UNKNOWN
             }
             Some(Outcome::NotLeading(why)) => {
                 tracing::warn!(node, why, "eviction not sent");
@@ -165,11 +177,11 @@ impl Drain {
     fn report(&self, pods: &Shared, clean: bool, ended: bool) {
         let (pods, evicted_terminating) = {
             let pods = lock(pods);
-            (pods.reports(), pods.leaving())
+            (pods.reports(), pods.leaving(Instant::now()))
         };
         let progress = DrainProgress { pods, evicted_terminating, clean, ended };
         let DrainTarget { node_name, node_uid, .. } = &self.target;
-        let known = self.fleet.read(|state| state.node(node_name).and_then(|(node, _)| node.drain.clone()));
+        let known = self.fleet.read(|state| state.node(node_name).and_then(|node| node.drain.clone()));
         if known.as_ref() != Some(&progress) {
             self.fleet.change(|state| state.drain_progress(node_name, node_uid, progress));
         }

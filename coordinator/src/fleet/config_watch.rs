@@ -50,13 +50,13 @@ fn watch_object_with_backoff(
 
 fn put_in_force(fleet: &Fleet, data: &BTreeMap<String, String>, version: &str) {
     let refusals = fleet.change(|state| {
-        let (config, refusals) = Config::read(data, &state.config);
-        state.config = config;
+        let (config, refusals) = Config::read(data, &state.config());
+        state.set_config(config);
         refusals
     });
     for refusal in &refusals {
         tracing::warn!(key = refusal.key, "refused in ConfigMap {NAME}: {}", refusal.why);
     }
-    let config = fleet.read(|state| state.config.clone());
+    let config = fleet.read(super::FleetState::config);
     tracing::info!(version, refused = refusals.len(), ?config, "settings in force");
 }

@@ -1,4 +1,4 @@
-//! Keeps the map of Nodes current by one streaming watch.
+//! Keeps the map of Nodes current by one watch.
 
 use std::{collections::HashSet, pin::pin, sync::Arc};
 
@@ -14,62 +14,48 @@ use kube::{
 use mechanic_plan::ClaimOnNode;
 
 use super::{Fleet, NodeView};
+use crate::clock;
 
 /// A half-open connection is noticed after this many seconds.
 const WATCH_TIMEOUT: u32 = 60;
+/// Small pages keep the peak low.
+const PAGE: u32 = 100;
 
-/// Watches all Nodes until the process ends.
+/// Watches all Nodes until the process ends. Lists are paged and read consistently: a streaming list would
+/// take a third of the memory, but may be as old as the API server's cache, and a new leader decides on it.
 pub(crate) async fn watch_nodes(client: Client, fleet: Arc<Fleet>) {
     loop {
-        let config = watcher::Config::default().streaming_lists().timeout(WATCH_TIMEOUT);
+        let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_TIMEOUT);
         let mut events = pin!(watcher(Api::<Node>::all(client.clone()), config).default_backoff());
-        let mut list = Listing::default();
+        let mut listed = HashSet::new();
         loop {
             tokio::select! {
                 () = fleet.relist_requested() => break,
-                Some(event) = events.next() => list.take_in(&fleet, event),
+                Some(event) = events.next() => take_in(&fleet, &mut listed, event),
             }
         }
     }
 }
 
-/// The Nodes that the present list has shown. A streaming list has no event at its start, so a new one is
-/// begun by what can only come at a start or after one that broke.
-#[derive(Default)]
-struct Listing {
-    seen: HashSet<String>,
-    done: bool,
-}
-
-impl Listing {
-    fn take_in(&mut self, fleet: &Fleet, event: watcher::Result<Event<Node>>) {
-        match event {
-            Ok(Event::Init) => *self = Self::default(),
-            Ok(Event::InitApply(node)) => {
-                if std::mem::take(&mut self.done) {
-                    self.seen.clear();
-                }
-                self.seen.extend(node.metadata.name.clone());
-                apply(fleet, &node);
-            }
-            Ok(Event::InitDone) => {
-                self.done = true;
-                tracing::debug!(nodes = self.seen.len(), "nodes listed");
-                fleet.change(|state| state.retain_listed(&self.seen));
-            }
-            Ok(Event::Apply(node)) => apply(fleet, &node),
-            Ok(Event::Delete(node)) => {
-                if let (Some(name), Some(uid)) = (&node.metadata.name, &node.metadata.uid) {
-                    fleet.change(|state| state.delete_node(name, uid));
-                }
-            }
-            Err(error) => {
-                if !self.done {
-                    self.seen.clear();
-                }
-                tracing::warn!(%error, "the watch on nodes failed; it is tried again");
+/// `listed` are the names that the present list has shown so far.
+fn take_in(fleet: &Fleet, listed: &mut HashSet<String>, event: watcher::Result<Event<Node>>) {
+    match event {
+        Ok(Event::Init) => listed.clear(),
+        Ok(Event::InitApply(node)) => {
+            listed.extend(node.metadata.name.clone());
+            apply(fleet, &node);
+        }
+        Ok(Event::InitDone) => {
+            tracing::debug!(nodes = listed.len(), "nodes listed");
+            fleet.change(|state| state.retain_listed(listed));
+        }
+        Ok(Event::Apply(node)) => apply(fleet, &node),
+        Ok(Event::Delete(node)) => {
+            if let (Some(name), Some(uid)) = (&node.metadata.name, &node.metadata.uid) {
+                fleet.change(|state| state.delete_node(name, uid));
             }
         }
+        Err(error) => tracing::warn!(%error, "the watch on nodes failed; it is tried again"),
     }
 }
 
@@ -78,5 +64,5 @@ fn apply(fleet: &Fleet, node: &Node) {
     if let ClaimOnNode::Readable(claim) = &view.claim {
         fleet.note_epoch(claim.epoch);
     }
-    fleet.change(|state| state.apply_node(view));
+    fleet.change(|state| state.apply_node(view, clock::monotonic()));
 }

@@ -7,7 +7,7 @@ use std::{
 
 use mechanic_plan::{
     ClaimOnNode, ClaimPhase, Config, Document, DrainProgress, Evidence, Monotonic, Node, Probe, ProbeVm,
-    ScheduledEvent, Self_,
+    ScheduledEvent,
 };
 
 use super::NodeView;
@@ -38,54 +38,39 @@ struct Record {
     node: Arc<Node>,
     version: NodeVersion,
     session: Option<SessionId>,
+    /// The newest document whole: which of its events are the node's own depends on the Node, too.
+    shown: Option<(Vec<ScheduledEvent>, bool)>,
+    /// A write against this version would begin a drain, and may still land.
+    pending_drain: Option<NodeVersion>,
 }
 
 /// What is known. Nothing in it can't be rebuilt from the Nodes and the probes.
 #[derive(Default)]
 pub(crate) struct FleetState {
     records: BTreeMap<String, Record>,
-    /// The settings in force.
-    pub(crate) config: Config,
-    synced: bool,
+    config: Option<Config>,
+    listed: bool,
 }
 
 impl FleetState {
-    /// Takes in a Node as the API server shows it, unless a newer one is known already.
-    pub(crate) fn apply_node(&mut self, view: NodeView) {
-        let drained =
-            !matches!(&view.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
+    /// Takes in a Node as a list or the watch shows it, unless a newer one is known already.
+    pub(crate) fn apply_node(&mut self, view: NodeView, now: Monotonic) {
         match self.records.get_mut(&view.name) {
-            Some(record) if record.node.uid == view.uid => {
-                if view.version < record.version {
-                    return;
-                }
-                record.version = view.version;
-                let node = Arc::make_mut(&mut record.node);
-                node.vm = view.vm;
-                node.covered = view.covered;
-                node.unschedulable = view.unschedulable;
-                node.ready = view.ready;
-                node.claim = view.claim;
-                // What a past drain found must not answer for the next one.
-                if drained && node.drain.as_ref().is_some_and(|drain| drain.ended) {
-                    node.drain = None;
-                }
-            }
+            Some(record) if view.version < record.version => {}
+            Some(record) if record.node.uid == view.uid => record.update(view, now),
             // Absent, or another Node of that name: nothing of the old one's is carried over.
-            _ => {
-                let node = Node {
-                    uid: view.uid,
-                    vm: view.vm,
-                    covered: view.covered,
-                    unschedulable: view.unschedulable,
-                    ready: view.ready,
-                    claim: view.claim,
-                    probe: None,
-                    drain: None,
-                };
-                self.records
-                    .insert(view.name, Record { node: Arc::new(node), version: view.version, session: None });
-            }
+            _ => drop(self.records.insert(view.name.clone(), Record::new(view, now))),
+        }
+    }
+
+    /// Takes in a Node as the answer to a write shows it. The Node may be gone or another one by now: that is
+    /// for the watch to say.
+    pub(crate) fn apply_answer(&mut self, view: NodeView, now: Monotonic) {
+        if let Some(record) = self.records.get_mut(&view.name)
+            && record.node.uid == view.uid
+            && view.version >= record.version
+        {
+            record.update(view, now);
         }
     }
 
@@ -99,30 +84,33 @@ impl FleetState {
     /// A whole list has been taken in: what it didn't show is gone, whether or not its deletion was seen.
     pub(crate) fn retain_listed(&mut self, seen: &HashSet<String>) {
         self.records.retain(|name, _| seen.contains(name));
-        self.synced = true;
+        self.listed = true;
     }
 
-    pub(crate) fn forget_sync(&mut self) {
-        self.synced = false;
+    pub(super) fn forget_list(&mut self) {
+        self.listed = false;
     }
 
-    /// Whether the Nodes have been listed whole since that was last asked for.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.synced
+    /// Whether the Nodes have been listed whole since that was last asked for, and the settings were read.
+    pub(crate) fn is_known(&self) -> bool {
+        self.listed && self.config.is_some()
+    }
+
+    /// The settings in force; the defaults until they were read.
+    pub(crate) fn config(&self) -> Config {
+        self.config.clone().unwrap_or_default()
+    }
+
+    pub(super) fn set_config(&mut self, config: Config) {
+        self.config = Some(config);
     }
 
     /// The snapshot that is planned on.
-    pub(crate) fn snapshot(
-        &self,
-        epoch: u64,
-        leading_since: Monotonic,
-        leader: Self_,
-    ) -> mechanic_plan::Fleet {
+    pub(crate) fn snapshot(&self, epoch: u64, leading_since: Monotonic) -> mechanic_plan::Fleet {
         mechanic_plan::Fleet {
-            config: self.config.clone(),
+            config: self.config(),
             epoch,
             leading_since,
-            leader,
             nodes: self
                 .records
                 .iter()
@@ -131,9 +119,25 @@ impl FleetState {
         }
     }
 
-    /// One Node, with the version that a write on it must name.
-    pub(crate) fn node(&self, name: &str) -> Option<(Arc<Node>, NodeVersion)> {
-        self.records.get(name).map(|record| (Arc::clone(&record.node), record.version.clone()))
+    /// One Node.
+    pub(crate) fn node(&self, name: &str) -> Option<Arc<Node>> {
+        self.records.get(name).map(|record| Arc::clone(&record.node))
+    }
+
+    /// A write that begins a drain is about to be sent: it holds its slot from now on.
+    pub(crate) fn drain_write_begins(&mut self, name: &str) {
+        if let Some(record) = self.records.get_mut(name) {
+            record.pending_drain = Some(record.version.clone());
+            Arc::make_mut(&mut record.node).drain_pending = true;
+        }
+    }
+
+    /// That write is known not to have taken effect, and can't any more.
+    pub(crate) fn drain_write_failed(&mut self, name: &str, uid: &str) {
+        if let Some(record) = self.records.get_mut(name).filter(|record| record.node.uid == uid) {
+            record.pending_drain = None;
+            Arc::make_mut(&mut record.node).drain_pending = false;
+        }
     }
 
     /// Lets `session` speak for the node from now on, in place of any older one. False if there is no Node
@@ -148,57 +152,134 @@ impl FleetState {
         }
     }
 
-    /// Whether `session` still speaks for the node.
-    pub(crate) fn is_current(&self, name: &str, session: SessionId) -> bool {
-        self.records.get(name).is_some_and(|record| record.session == Some(session))
-    }
-
     /// A probe has introduced itself. What an earlier one said of the same boot of the same machine stays
-    /// known; its polls prove nothing any more.
-    pub(crate) fn hello(&mut self, name: &str, now: Monotonic, boot_id: String, vm: Option<ProbeVm>) {
-        let Some(node) = self.node_mut(name) else { return };
-        let document = node
-            .probe
-            .take()
-            .filter(|probe| probe.boot_id == boot_id && (probe.vm == vm || vm.is_none()))
-            .and_then(|probe| probe.document);
-        node.probe = Some(Probe { last_heard: now, boot_id, vm, document, evidence: None });
+    /// known; its polls prove nothing any more. False if the session doesn't count any more.
+    pub(crate) fn hello(
+        &mut self,
+        name: &str,
+        session: SessionId,
+        now: Monotonic,
+        boot_id: String,
+        vm: Option<ProbeVm>,
+    ) -> bool {
+        let Some(record) = self.speaking(name, session) else { return false };
+        let node = Arc::make_mut(&mut record.node);
+        let known = node.probe.take();
+        let another_boot = |probe: &Probe| {
+            !probe.boot_id.is_empty() && !boot_id.is_empty() && probe.boot_id != boot_id
+                || matches!((&probe.vm, &vm), (Some(old), Some(new)) if old != new)
+        };
+        let known = known.filter(|probe| !another_boot(probe));
+        if known.is_none() {
+            record.shown = None;
+        }
+        let (old_boot, old_vm, document) = match known {
+            Some(probe) => (probe.boot_id, probe.vm, probe.document),
+            None => (String::new(), None, None),
+        };
+        let boot_id = if boot_id.is_empty() { old_boot } else { boot_id };
+        node.probe = Some(Probe { last_heard: now, boot_id, vm: vm.or(old_vm), document, evidence: None });
+        true
     }
 
-    /// A probe shows a document.
+    /// A probe shows a document. False if the session doesn't count any more.
     pub(crate) fn observe(
         &mut self,
         name: &str,
+        session: SessionId,
         now: Monotonic,
-        events: Vec<ScheduledEvent>,
-        complete: bool,
+        (events, complete): (Vec<ScheduledEvent>, bool),
         evidence: Option<Evidence>,
-    ) {
-        let Some(node) = self.node_mut(name) else { return };
-        let Some(vm) = node.vm.clone() else { return };
-        let Some(probe) = &mut node.probe else { return };
-        let own_events = events.into_iter().filter(|event| event.concerns(&vm)).collect();
-        probe.last_heard = now;
-        probe.document = Some(Arc::new(Document { own_events, complete }));
-        probe.evidence = evidence;
+    ) -> bool {
+        let Some(record) = self.speaking(name, session) else { return false };
+        record.shown = Some((events, complete));
+        record.show();
+        if let Some(probe) = &mut Arc::make_mut(&mut record.node).probe {
+            probe.last_heard = now;
+            probe.evidence = evidence;
+        }
+        true
     }
 
-    /// A probe lives, and its polls prove so much.
-    pub(crate) fn heartbeat(&mut self, name: &str, now: Monotonic, evidence: Option<Evidence>) {
-        let Some(probe) = self.node_mut(name).and_then(|node| node.probe.as_mut()) else { return };
-        probe.last_heard = now;
-        probe.evidence = evidence;
+    /// A probe lives, and its polls prove so much. False if the session doesn't count any more.
+    pub(crate) fn heartbeat(
+        &mut self,
+        name: &str,
+        session: SessionId,
+        now: Monotonic,
+        evidence: Option<Evidence>,
+    ) -> bool {
+        let Some(record) = self.speaking(name, session) else { return false };
+        if let Some(probe) = &mut Arc::make_mut(&mut record.node).probe {
+            probe.last_heard = now;
+            probe.evidence = evidence;
+        }
+        true
+    }
+
+    fn speaking(&mut self, name: &str, session: SessionId) -> Option<&mut Record> {
+        self.records.get_mut(name).filter(|record| record.session == Some(session))
     }
 
     /// A drain reports how it goes.
     pub(crate) fn drain_progress(&mut self, name: &str, uid: &str, progress: DrainProgress) {
-        if let Some(node) = self.node_mut(name).filter(|node| node.uid == uid) {
-            node.drain = Some(progress);
+        if let Some(record) = self.records.get_mut(name).filter(|record| record.node.uid == uid) {
+            Arc::make_mut(&mut record.node).drain = Some(progress);
+        }
+    }
+}
+
+impl Record {
+    fn new(view: NodeView, now: Monotonic) -> Self {
+        let node = Node {
+            uid: view.uid,
+            resource_version: view.version.as_str().to_owned(),
+            vm: view.vm,
+            covered: view.covered,
+            unschedulable: view.unschedulable,
+            not_ready_since: (!view.ready).then_some(now),
+            claim: view.claim,
+            probe: None,
+            drain: None,
+            drain_pending: false,
+        };
+        Self { node: Arc::new(node), version: view.version, session: None, shown: None, pending_drain: None }
+    }
+
+    fn update(&mut self, view: NodeView, now: Monotonic) {
+        // Another version than a write named: that write can't land any more.
+        if self.pending_drain.as_ref().is_some_and(|pending| view.version > *pending) {
+            self.pending_drain = None;
+        }
+        let draining =
+            matches!(&view.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
+        let node = Arc::make_mut(&mut self.node);
+        let moved = node.vm != view.vm;
+        view.version.as_str().clone_into(&mut node.resource_version);
+        node.vm = view.vm;
+        node.covered = view.covered;
+        node.unschedulable = view.unschedulable;
+        node.not_ready_since = if view.ready { None } else { node.not_ready_since.or(Some(now)) };
+        node.claim = view.claim;
+        node.drain_pending = self.pending_drain.is_some();
+        // What a past drain found must not answer for the next one.
+        if !draining && node.drain.as_ref().is_some_and(|drain| drain.ended) {
+            node.drain = None;
+        }
+        self.version = view.version;
+        if moved {
+            self.show();
         }
     }
 
-    fn node_mut(&mut self, name: &str) -> Option<&mut Node> {
-        self.records.get_mut(name).map(|record| Arc::make_mut(&mut record.node))
+    /// Picks the node's own events from the document.
+    fn show(&mut self) {
+        let node = Arc::make_mut(&mut self.node);
+        if let (Some(probe), Some((events, complete))) = (&mut node.probe, &self.shown) {
+            let concerns = |event: &&ScheduledEvent| node.vm.as_ref().is_some_and(|vm| event.concerns(vm));
+            let own_events = events.iter().filter(concerns).cloned().collect();
+            probe.document = Some(Arc::new(Document { own_events, complete: *complete }));
+        }
     }
 }
 
@@ -234,52 +315,102 @@ mod tests {
         }
     }
 
+    const NOW: Monotonic = Monotonic(std::time::Duration::ZERO);
+    const FIRST: SessionId = SessionId(1);
+
     fn state_with_document() -> FleetState {
         let mut state = FleetState::default();
-        state.apply_node(view("9", "u", ClaimOnNode::None));
-        assert!(state.begin_session("n", "u", SessionId(1)));
-        state.hello("n", Monotonic::default(), "boot".into(), None);
-        state.observe("n", Monotonic::default(), vec![event("VM"), event("vm2")], true, None);
+        state.apply_node(view("9", "u", ClaimOnNode::None), NOW);
+        assert!(state.begin_session("n", "u", FIRST));
+        assert!(state.hello("n", FIRST, NOW, "boot".into(), None));
+        assert!(state.observe("n", FIRST, NOW, (vec![event("VM"), event("vm2")], true), None));
         state
     }
 
     fn own_events(state: &FleetState) -> Option<usize> {
-        state.node("n").unwrap().0.probe.as_ref()?.document.as_ref().map(|document| document.own_events.len())
+        state.node("n").unwrap().probe.as_ref()?.document.as_ref().map(|document| document.own_events.len())
     }
 
     #[test]
     fn an_older_version_of_a_node_never_replaces_a_newer_one() {
         let mut state = FleetState::default();
-        state.apply_node(view("10", "u", ClaimOnNode::LabelOnly));
-        state.apply_node(view("9", "u", ClaimOnNode::None));
-        assert_eq!(state.node("n").unwrap().0.claim, ClaimOnNode::LabelOnly);
+        state.apply_node(view("10", "u", ClaimOnNode::LabelOnly), NOW);
+        state.apply_node(view("9", "u", ClaimOnNode::None), NOW);
+        state.apply_node(view("9", "older", ClaimOnNode::None), NOW);
+        assert_eq!(state.node("n").unwrap().claim, ClaimOnNode::LabelOnly);
     }
 
     #[test]
     fn another_node_of_the_same_name_starts_from_nothing() {
         let mut state = state_with_document();
         assert_eq!(own_events(&state), Some(1), "only the event that names the node's machine");
-        state.apply_node(view("1", "other", ClaimOnNode::None));
-        assert!(state.node("n").unwrap().0.probe.is_none());
-        assert!(!state.is_current("n", SessionId(1)));
+        state.apply_node(view("20", "other", ClaimOnNode::None), NOW);
+        assert!(state.node("n").unwrap().probe.is_none());
+        assert!(!state.heartbeat("n", FIRST, NOW, None));
         assert!(!state.begin_session("n", "u", SessionId(2)), "the token of the old Node is refused");
+    }
+
+    #[test]
+    fn the_answer_to_a_write_brings_no_node_back() {
+        let mut state = state_with_document();
+        state.delete_node("n", "u");
+        state.apply_answer(view("21", "u", ClaimOnNode::None), NOW);
+        assert!(state.node("n").is_none());
+        state.apply_node(view("22", "other", ClaimOnNode::None), NOW);
+        state.apply_answer(view("23", "u", ClaimOnNode::LabelOnly), NOW);
+        assert_eq!(state.node("n").unwrap().uid, "other");
     }
 
     #[test]
     fn a_new_stream_of_the_same_boot_keeps_the_events_and_another_boot_doesnt() {
         let mut state = state_with_document();
-        state.hello("n", Monotonic::default(), "boot".into(), None);
-        assert_eq!(own_events(&state), Some(1));
-        state.hello("n", Monotonic::default(), "next boot".into(), None);
+        let vm = Some(ProbeVm { vm_id: "id".into(), reference: None });
+        assert!(state.hello("n", FIRST, NOW, "boot".into(), vm.clone()));
+        assert_eq!(own_events(&state), Some(1), "a machine that becomes known is no other machine");
+        assert!(state.hello("n", FIRST, NOW, String::new(), None));
+        assert_eq!(
+            (own_events(&state), state.node("n").unwrap().probe.as_ref().unwrap().vm.clone()),
+            (Some(1), vm)
+        );
+        assert!(state.hello("n", FIRST, NOW, "next boot".into(), None));
         assert_eq!(own_events(&state), None);
+    }
+
+    #[test]
+    fn events_that_came_before_the_node_named_its_machine_are_not_lost() {
+        let mut state = FleetState::default();
+        let nameless = NodeView { vm: None, ..view("9", "u", ClaimOnNode::None) };
+        state.apply_node(nameless, NOW);
+        state.begin_session("n", "u", FIRST);
+        state.hello("n", FIRST, NOW, "boot".into(), None);
+        state.observe("n", FIRST, NOW, (vec![event("vm")], true), None);
+        assert_eq!(own_events(&state), Some(0));
+        state.apply_node(view("10", "u", ClaimOnNode::None), NOW);
+        assert_eq!(own_events(&state), Some(1));
     }
 
     #[test]
     fn the_newest_session_counts() {
         let mut state = state_with_document();
         assert!(state.begin_session("n", "u", SessionId(2)));
-        assert!(!state.is_current("n", SessionId(1)));
-        assert!(state.is_current("n", SessionId(2)));
+        assert!(!state.observe("n", FIRST, NOW, (Vec::new(), true), None), "an older stream changes nothing");
+        assert_eq!(own_events(&state), Some(1));
+        assert!(state.heartbeat("n", SessionId(2), NOW, None));
+    }
+
+    #[test]
+    fn a_drain_that_is_being_written_holds_its_slot_until_that_write_can_no_longer_land() {
+        let mut state = state_with_document();
+        let pending = |state: &FleetState| state.node("n").unwrap().drain_pending;
+        state.drain_write_begins("n");
+        assert!(pending(&state));
+        state.apply_node(view("9", "u", ClaimOnNode::None), NOW);
+        assert!(pending(&state), "the version that the write named is still the newest");
+        state.apply_node(view("10", "u", ClaimOnNode::None), NOW);
+        assert!(!pending(&state));
+        state.drain_write_begins("n");
+        state.drain_write_failed("n", "u");
+        assert!(!pending(&state));
     }
 
     #[test]
@@ -288,19 +419,23 @@ mod tests {
         let ended = DrainProgress { clean: true, ended: true, ..DrainProgress::default() };
         let mut claim = Claim::new("u", "vm", "boot", 1, false);
         claim.phase = ClaimPhase::Draining;
-        state.apply_node(view("11", "u", ClaimOnNode::Readable(claim.clone())));
+        state.apply_node(view("11", "u", ClaimOnNode::Readable(claim.clone())), NOW);
         state.drain_progress("n", "u", ended.clone());
-        assert_eq!(state.node("n").unwrap().0.drain, Some(ended));
+        assert_eq!(state.node("n").unwrap().drain, Some(ended));
         claim.phase = ClaimPhase::Drained;
-        state.apply_node(view("12", "u", ClaimOnNode::Readable(claim)));
-        assert_eq!(state.node("n").unwrap().0.drain, None);
+        state.apply_node(view("12", "u", ClaimOnNode::Readable(claim)), NOW);
+        assert_eq!(state.node("n").unwrap().drain, None);
     }
 
     #[test]
-    fn what_a_list_did_not_show_is_gone() {
+    fn nothing_is_known_before_nodes_and_settings_are() {
         let mut state = state_with_document();
-        assert!(!state.is_synced());
         state.retain_listed(&HashSet::new());
-        assert!(state.is_synced() && state.node("n").is_none());
+        assert!(state.node("n").is_none(), "what a list did not show is gone");
+        assert!(!state.is_known());
+        state.set_config(Config::default());
+        assert!(state.is_known());
+        state.forget_list();
+        assert!(!state.is_known());
     }
 }

@@ -129,12 +129,11 @@ impl Session {
                 () = outgoing.closed() => return,
                 message = tokio::time::timeout(SILENCE, incoming.message()) => match message {
                     Ok(Ok(Some(ReportRequest { message: Some(message) }))) => {
-                        if !self.intake.fleet.read(|state| state.is_current(node, self.id)) {
+                        if !self.take_in(message) {
                             let refusal = Status::aborted("a newer stream speaks for this node");
                             let _ = outgoing.try_send(Err(refusal));
                             return;
                         }
-                        self.take_in(message);
                     }
                     // A message of a later version: that it came is all it says.
                     Ok(Ok(Some(ReportRequest { message: None }))) => {}
@@ -153,7 +152,8 @@ impl Session {
         }
     }
 
-    fn take_in(&self, message: Request) {
+    /// False if a newer stream speaks for the node.
+    fn take_in(&self, message: Request) -> bool {
         let node = self.node.name.as_str();
         let now = clock::monotonic();
         match message {
@@ -166,17 +166,19 @@ impl Session {
                     );
                 }
                 let vm = hello.virtual_machine.as_ref().map(messages::vm);
-                self.intake.fleet.change(|state| state.hello(node, now, hello.boot_id, vm));
+                self.intake.fleet.change(|state| state.hello(node, self.id, now, hello.boot_id, vm))
             }
             Request::Observation(observation) => {
                 let complete = observation.unreadable_entries.is_empty();
                 let evidence = observation.evidence.as_ref().map(messages::evidence);
                 let events = observation.events.into_iter().map(messages::event).collect();
-                self.intake.fleet.change(|state| state.observe(node, now, events, complete, evidence));
+                self.intake
+                    .fleet
+                    .change(|state| state.observe(node, self.id, now, (events, complete), evidence))
             }
             Request::Heartbeat(heartbeat) => {
                 let evidence = heartbeat.evidence.as_ref().map(messages::evidence);
-                self.intake.fleet.change(|state| state.heartbeat(node, now, evidence));
+                self.intake.fleet.change(|state| state.heartbeat(node, self.id, now, evidence))
             }
         }
     }

@@ -6,8 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use mechanic_plan::{
     Claim, ClaimOnNode, ClaimPhase, Config, Decision, Document, DrainOrder, DrainProgress, Evidence, Fleet,
-    Monotonic, Node, NodeWrite, Now, PodReport, Probe, ProbeVm, ScheduledEvent, Self_, Verdict, VmReference,
-    plan,
+    Monotonic, Node, NodeWrite, Now, PodReport, Probe, ProbeVm, ScheduledEvent, Verdict, VmReference, plan,
 };
 
 /// A small generator of our own choice, so that a seed replays.
@@ -93,6 +92,8 @@ pub(crate) struct World {
     leading_since: u64,
     pub(crate) machines: BTreeMap<String, Machine>,
     random: Random,
+    /// Writes on their way: when they land, on which Node, against which version.
+    on_their_way: Vec<(u64, String, String, NodeWrite)>,
     pub(crate) faults: bool,
 }
 
@@ -111,13 +112,15 @@ impl World {
                 format!("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/{vm}");
             let node = Node {
                 uid: format!("uid-{index}"),
+                resource_version: "1".into(),
                 vm: VmReference::parse(&id),
                 covered: true,
                 unschedulable: false,
-                ready: true,
+                not_ready_since: None,
                 claim: ClaimOnNode::None,
                 probe: None,
                 drain: None,
+                drain_pending: false,
             };
             let machine = Machine {
                 node,
@@ -143,6 +146,7 @@ impl World {
             leading_since: 1_000,
             machines: machines.collect(),
             random: Random::new(seed),
+            on_their_way: Vec::new(),
             faults: false,
         }
     }
@@ -154,6 +158,7 @@ impl World {
         for machine in self.machines.values_mut() {
             machine.node.probe = None;
             machine.node.drain = None;
+            machine.node.drain_pending = false;
             machine.evicting = false;
         }
     }
@@ -176,19 +181,33 @@ impl World {
             config: self.config.clone(),
             epoch: self.epoch,
             leading_since: Monotonic(Duration::from_secs(self.leading_since)),
-            leader: Self_::default(),
             nodes: nodes.collect(),
         };
         let now = Now { wall: wall(time), monotonic: Monotonic(Duration::from_secs(time)) };
         let decisions = plan(&fleet, now);
+        for (name, decision) in &decisions {
+            let under_way = self.on_their_way.iter().any(|(_, of, ..)| of == name);
+            let Some(write) = decision.write.clone().filter(|_| !under_way) else { continue };
+            let machine = self.machines.get_mut(name).unwrap();
+            let begins_drain =
+                matches!(&write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Draining);
+            machine.node.drain_pending = begins_drain;
+            let lands = time + if self.faults { self.random.below(4) } else { 0 };
+            self.on_their_way.push((lands, name.clone(), machine.node.resource_version.clone(), write));
+        }
         let mut written = Vec::new();
+        let landing = self.on_their_way.extract_if(.., |(lands, ..)| *lands <= time).collect::<Vec<_>>();
+        for (_, name, version, write) in landing {
+            let lost = self.faults && self.random.one_in(5);
+            let machine = self.machines.get_mut(&name).unwrap();
+            machine.node.drain_pending = false;
+            if !lost && machine.node.resource_version == version {
+                machine.apply(&write);
+                written.push((name, write));
+            }
+        }
         for (name, decision) in &decisions {
             let machine = self.machines.get_mut(name).unwrap();
-            let lost = self.faults && self.random.one_in(5);
-            if let Some(write) = decision.write.clone().filter(|_| !lost) {
-                machine.apply(&write);
-                written.push((name.clone(), write));
-            }
             let (slow, grace) = (self.faults && self.random.one_in(3), self.random.below(30));
             machine.drain(decision.drain, slow, time + 1 + grace);
         }
@@ -211,13 +230,14 @@ impl Machine {
         if down {
             // A reboot ends every process; the pods come back with the machine.
             self.terminating.clear();
-            self.boot += u64::from(self.node.ready);
-            self.node.ready = false;
+            self.boot += u64::from(self.node.is_ready());
+            let since = Monotonic(Duration::from_secs(time));
+            self.node.not_ready_since = self.node.not_ready_since.or(Some(since));
             self.probe_since = time + 1;
             self.unchanged_since = time + 1;
             return;
         }
-        self.node.ready = true;
+        self.node.not_ready_since = None;
         self.terminating.retain(|gone| *gone > time);
         let events: Vec<_> = self.reboots.iter().filter_map(|reboot| reboot.event(time, &self.vm)).collect();
         let before: Vec<_> =
@@ -246,6 +266,8 @@ impl Machine {
     }
 
     fn apply(&mut self, write: &NodeWrite) {
+        let version: u64 = self.node.resource_version.parse().unwrap();
+        self.node.resource_version = (version + 1).to_string();
         match write {
             NodeWrite::Hold { claim, cordon } => {
                 // It must survive its own encoding.
