@@ -65,7 +65,7 @@ impl NodeEvents {
             ..ObjectReference::default()
         };
         let event = Event {
-            metadata: ObjectMeta { generate_name: Some(format!("{node}.")), ..ObjectMeta::default() },
+            metadata: ObjectMeta { generate_name: Some(format!("{node}-")), ..ObjectMeta::default() },
             action: Some("Maintain".to_owned()),
             event_time: Some(MicroTime(Timestamp::now())),
             note: Some(step.note.chars().take(NOTE).collect()),

@@ -123,7 +123,9 @@ impl House {
 
     pub(crate) fn announce(&self, node: &NodeSpec, event: &Event) -> String {
         let id = self.azure.announce(event).unwrap();
-        let fact = AzureFact::Announced { event: id.clone(), node: node.name.clone(), avoidable: true };
+        let about = format!("a {} of {}", event.event_type, node.name);
+        let fact =
+            AzureFact::Announced { event: id.clone(), about, node: node.name.clone(), avoidable: true };
         self.referee.witness(fact);
         id
     }
