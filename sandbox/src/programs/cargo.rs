@@ -89,6 +89,17 @@ pub(super) fn build_mechanic(profile: Profile, progress: &Progress) -> Result<(P
 fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(workspace());
+    // What cargo told us about ourselves is nothing to the programs that it builds next; but build scripts
+    // that look at it would run again, and all that depends on them.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_", "CARGO_CFG_", "CARGO_FEATURE_"];
+        if ours.iter().any(|prefix| name.starts_with(prefix))
+            || ["CARGO_CRATE_NAME", "OUT_DIR"].contains(&&*name)
+        {
+            command.env_remove(&*name);
+        }
+    }
     command
 }
 
