@@ -132,7 +132,10 @@ impl Act {
         self.draining.retain(|name, running| {
             let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
             match plan.get(name).filter(|_| still_there) {
-                Some(decision) => drop(running.order.send_replace(decision.drain)),
+                Some(decision) => drop(running.order.send_if_modified(|order| {
+                    let before = std::mem::replace(order, decision.drain);
+                    before != *order
+                })),
                 None => running.task.abort(),
             }
             still_there

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::{
     Api, Client,
@@ -67,6 +67,7 @@ impl Drain {
         let mut orders = self.orders.clone();
         let mut listed = false;
         let mut clean_lists = CleanLists::default();
+        let mut listing = None;
         loop {
             let run = self.is_to_run();
             let now = Instant::now();
@@ -89,28 +90,35 @@ impl Drain {
             let quiet = listed && must_leave == 0 && run;
             if !quiet {
                 clean_lists = CleanLists::default();
+                listing = None;
+            } else if listing.is_none() {
+                let due = tokio::time::sleep_until(clean_lists.next(started));
+                listing = Some(due.then(|()| self.list()).boxed());
             }
-            let next_list = clean_lists.next(started);
             tokio::select! {
                 event = watch.next() => listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Its sender lives as long as this task does.
                 _ = orders.changed() => {}
-                list = tokio::time::sleep_until(next_list).then(|()| self.list()), if quiet => match list {
-                    Ok(list) => {
-                        lock(&pods).replace(&list);
-                        if lock(&pods).must_leave() == 0 && clean_lists.add(Instant::now(), started) {
-                            tracing::info!(node, seconds = started.elapsed().as_secs(), "drain is done");
-                            self.report(&pods, true, true);
-                            return;
+                // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
+                list = ended(&mut listing) => {
+                    listing = None;
+                    match list {
+                        Ok(list) => {
+                            lock(&pods).replace(&list);
+                            if lock(&pods).must_leave() == 0 && clean_lists.add(Instant::now(), started) {
+                                tracing::info!(node, seconds = started.elapsed().as_secs(), "drain is done");
+                                self.report(&pods, true, true);
+                                return;
+                            }
+                        }
+                        Err(error) => {
+                            tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
+                            clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
                         }
                     }
-                    Err(error) => {
-                        tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
-                        clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
-                    }
-                },
+                }
             }
         }
     }
@@ -229,6 +237,14 @@ fn take_in(pods: &Shared, event: Option<watcher::Result<Event<ApiPod>>>) -> bool
         Some(Err(error)) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
     }
     false
+}
+
+/// What the future comes to; for ever where there is none.
+async fn ended<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(instant: Option<Instant>) {
