@@ -9,10 +9,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use mechanic_sandbox::{
-    azure::{Azure, Event, Vm},
+    azure::{Azure, Event},
     cluster::{Cluster, ClusterOptions, User},
     fault_proxy::FaultProxy,
-    install::{InstallOptions, Installation, PodProcess},
+    install::{InstallOptions, Installation, PodProcess, azure_of},
     nodes::{NodeSpec, Nodes, Pool},
     programs::{Profile, Programs, silent, workspace},
     referee::{AzureFact, Promises, Referee},
@@ -58,13 +58,7 @@ impl House {
         let nodes = Pool::new("userpool").nodes(count);
         let kubelets = cluster.nodes().await.unwrap();
         kubelets.create_ready(&nodes, LONG).await.unwrap();
-        let azure = Azure::new();
-        let api: Api<Node> = Api::all(client.clone());
-        for spec in &nodes {
-            let vm = Vm::of_node(&api.get(&spec.name).await.unwrap()).unwrap();
-            let address = cluster.network().next_address().unwrap();
-            azure.add_vm(vm, address, &spec.boot_id).await.unwrap();
-        }
+        let azure = azure_of(&cluster).await.unwrap();
         let promises =
             Promises { max_concurrent_drains, release_hold: Duration::from_secs(2), ..Promises::default() };
         let referee = Referee::start(&cluster, promises).await.unwrap();
@@ -142,16 +136,14 @@ impl House {
 
     /// The machine goes, and everything on it.
     pub(crate) async fn power_off(&self, node: &NodeSpec) {
-        self.azure.power_off(&node.vm_name()).unwrap();
         self.referee.witness(AzureFact::PoweredOff { node: node.name.clone() });
-        self.kubelets.power_off(&node.name).await.unwrap();
+        self.installation.power_off(&node.name).await.unwrap();
         self.kubelets.wait_off(&node.name, LONG).await.unwrap();
     }
 
     /// It comes back with a new boot.
     pub(crate) async fn power_on(&self, node: &NodeSpec) {
-        let boot_id = self.azure.power_on(&node.vm_name()).unwrap();
-        self.kubelets.power_on(&node.name, &boot_id).await.unwrap();
+        self.installation.power_on(&node.name).await.unwrap();
         self.referee.witness(AzureFact::PoweredOn { node: node.name.clone() });
         self.kubelets.wait_ready(&[&node.name], LONG).await.unwrap();
     }
