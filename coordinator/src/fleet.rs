@@ -6,6 +6,7 @@
 mod config_watch;
 mod node_view;
 mod node_watch;
+mod record;
 mod state;
 
 use std::sync::{
@@ -18,7 +19,8 @@ use tokio::sync::Notify;
 pub(crate) use config_watch::watch_config;
 pub(crate) use node_view::NodeView;
 pub(crate) use node_watch::watch_nodes;
-pub(crate) use state::{FleetState, NodeVersion, SessionId};
+pub(crate) use record::{NodeVersion, SessionId};
+pub(crate) use state::FleetState;
 
 /// An epoch this far beyond the leader's can't have come about by elections: a forged claim, which must not
 /// drive the count of epochs.
