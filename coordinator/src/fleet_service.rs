@@ -1,25 +1,21 @@
 //! `FleetService`: what is known and decided, for people and tools. Reads; never steers.
 
-use std::time::Duration;
+mod forward_to_leader;
 
-use mechanic_leadership::Leadership;
 use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
-    NodeStatus, PodStatus, ProbeCoverage, fleet_service_client::FleetServiceClient,
-    fleet_service_server::FleetService,
+    NodeStatus, PodStatus, ProbeCoverage, fleet_service_server::FleetService,
 };
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, transport::Endpoint};
+use tonic::{Request, Response, Status};
 
-use crate::{intake::Reviewer, planner::Decided};
+pub(crate) use forward_to_leader::ForwardToLeader;
 
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::planner::Decided;
 
-/// The service. A follower forwards to the leader, the caller's token included.
+/// The service at the leader. Its callers have passed [`ForwardToLeader`].
 pub(crate) struct FleetReader {
-    pub(crate) reviewer: Reviewer,
-    pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) decided: watch::Receiver<Option<Decided>>,
 }
 
@@ -29,10 +25,6 @@ impl FleetService for FleetReader {
         &self,
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
-        self.reviewer.caller(request.metadata()).await?;
-        if let Some(mut leader) = self.leader_elsewhere().await? {
-            return leader.list_nodes(request).await;
-        }
         let decided = self.decided()?;
         let only_affected = request.into_inner().only_affected;
         let nodes = decided
@@ -49,10 +41,6 @@ impl FleetService for FleetReader {
         &self,
         request: Request<ExplainNodeRequest>,
     ) -> Result<Response<ExplainNodeResponse>, Status> {
-        self.reviewer.caller(request.metadata()).await?;
-        if let Some(mut leader) = self.leader_elsewhere().await? {
-            return leader.explain_node(request).await;
-        }
         let name = request.into_inner().node_name;
         let decided = self.decided()?;
         let (Some(node), Some(decision)) = (decided.fleet.nodes.get(&name), decided.plan.get(&name)) else {
@@ -72,27 +60,6 @@ impl FleetService for FleetReader {
 }
 
 impl FleetReader {
-    async fn leader_elsewhere(
-        &self,
-    ) -> Result<Option<FleetServiceClient<tonic::transport::Channel>>, Status> {
-        let address = match &*self.leadership.borrow() {
-            Leadership::Leading { .. } => return Ok(None),
-            Leadership::Following { leader: Some(leader) } => leader.address.clone(),
-            _ => return Err(Status::unavailable("nobody is known to lead; try again")),
-        };
-        let unreachable = |error: tonic::transport::Error| {
-            Status::unavailable(format!("the leader at {address} is not reached: {error}"))
-        };
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(unreachable)?;
-        let channel = endpoint
-            .connect_timeout(FORWARD_TIMEOUT)
-            .timeout(FORWARD_TIMEOUT)
-            .connect()
-            .await
-            .map_err(unreachable)?;
-        Ok(Some(FleetServiceClient::new(channel)))
-    }
-
     fn decided(&self) -> Result<Decided, Status> {
         self.decided.borrow().clone().ok_or_else(|| {
             Status::unavailable(

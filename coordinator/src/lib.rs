@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use mechanic_leadership::{Candidate, Leadership, Timing};
+use mechanic_proto::v1::fleet_service_server::FleetServiceServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
@@ -33,7 +34,7 @@ use crate::{
     drain::Evictions,
     events::NodeEvents,
     fleet::{Fleet, FleetState, watch_config, watch_nodes},
-    fleet_service::FleetReader,
+    fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
     intake::{Intake, Reviewer},
     kubernetes::Clients,
@@ -79,8 +80,9 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let (decide, decided) = watch::channel(None);
     let reviewer = Reviewer::new(clients.reading.clone(), &namespace);
     let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone());
-    let fleet_reader = FleetReader { reviewer, leadership: leadership.clone(), decided };
-    let server = GrpcServer::bind(listen, intake, fleet_reader).await?;
+    let fleet_service = FleetServiceServer::new(FleetReader { decided });
+    let fleet_service = ForwardToLeader::new(fleet_service, reviewer, leadership.clone());
+    let server = GrpcServer::bind(listen, intake, fleet_service).await?;
     // A follower is ready too, since it redirects probes.
     server.health().set_service_status("", ServingStatus::Serving).await;
     let serving = CancellationToken::new();

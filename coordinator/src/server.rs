@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{fleet_service::FleetReader, intake::Intake};
+use crate::{
+    fleet_service::{FleetReader, ForwardToLeader},
+    intake::Intake,
+};
 
 /// A document of 256 KiB, the events read from it, and some room.
 const MAX_REPORT: usize = 1024 * 1024;
@@ -29,7 +32,11 @@ pub(crate) struct GrpcServer {
 }
 
 impl GrpcServer {
-    pub(crate) async fn bind(address: SocketAddr, intake: Intake, fleet: FleetReader) -> Result<Self> {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        intake: Intake,
+        fleet: ForwardToLeader<FleetServiceServer<FleetReader>>,
+    ) -> Result<Self> {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -40,7 +47,7 @@ impl GrpcServer {
             .build_v1()?;
         let routes = Routes::new(health_service)
             .add_service(reflection)
-            .add_service(FleetServiceServer::new(fleet))
+            .add_service(fleet)
             .add_service(ProbeServiceServer::new(intake).max_decoding_message_size(MAX_REPORT));
         Ok(Self { listener, routes, health })
     }

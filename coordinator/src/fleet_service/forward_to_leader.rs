@@ -1,0 +1,97 @@
+//! What every call of `FleetService` passes: who calls is asked first, then the leader answers.
+//!
+//! A call is passed on as it came and its answer as it is, so that neither a new call nor a field that only the
+//! leader's version knows needs anything here.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use mechanic_leadership::Leadership;
+use tokio::sync::watch;
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Service},
+    metadata::MetadataMap,
+    server::NamedService,
+    transport::{Channel, Endpoint},
+};
+use tower::ServiceExt;
+
+use crate::intake::Reviewer;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lets the service answer where this coordinator leads; a follower forwards to the leader, the caller's token
+/// included.
+#[derive(Clone)]
+pub(crate) struct ForwardToLeader<S> {
+    service: S,
+    reviewer: Reviewer,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl<S> ForwardToLeader<S> {
+    pub(crate) fn new(service: S, reviewer: Reviewer, leadership: watch::Receiver<Leadership>) -> Self {
+        Self { service, reviewer, leadership }
+    }
+
+    /// The leader's address, or nothing where this is the leader.
+    fn leader_elsewhere(&self) -> Result<Option<String>, Status> {
+        match &*self.leadership.borrow() {
+            Leadership::Leading { .. } => Ok(None),
+            Leadership::Following { leader: Some(leader) } => Ok(Some(leader.address.clone())),
+            _ => Err(Status::unavailable("nobody is known to lead; try again")),
+        }
+    }
+}
+
+impl<S> ForwardToLeader<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        self.reviewer.caller(&metadata).await?;
+        let Some(address) = self.leader_elsewhere()? else {
+            return self.service.oneshot(request).await.map_err(|never| match never {});
+        };
+        let unreachable = |error: tonic::transport::Error| {
+            Status::unavailable(format!("the leader at {address} is not reached: {error}"))
+        };
+        let leader = connect(&address).await.map_err(unreachable)?;
+        leader.oneshot(request).await.map_err(unreachable)
+    }
+}
+
+async fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await
+}
+
+impl<S> Service<Request<Body>> for ForwardToLeader<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.clone().answer(request);
+        Box::pin(async { Ok(answer.await.unwrap_or_else(Status::into_http)) })
+    }
+}
+
+impl<S: NamedService> NamedService for ForwardToLeader<S> {
+    const NAME: &'static str = S::NAME;
+}
