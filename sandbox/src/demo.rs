@@ -1,5 +1,6 @@
 //! The demo: one scenario on one screen, told line by line, ended by the referee's verdict.
 
+mod look_inside;
 mod screen;
 mod story;
 
@@ -7,10 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::User;
 use crate::programs::{Profile, Programs, Progress};
 use crate::referee::{Record, Referee, Verdict};
 use crate::scenario::{Scenario, World, play};
+
+pub use look_inside::{look_inside, shell};
 
 use story::Story;
 
@@ -41,8 +43,7 @@ async fn show(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
     screen::line(&format!("{}.\n", scenario.title));
     let programs = prepare(options.profile).await?;
     let world = World::build(scenario, &programs, &screen::line).await?;
-    let kubeconfig = world.cluster.kubeconfig(User::Person);
-    screen::line(&format!("Look inside meanwhile:  export KUBECONFIG={}\n", kubeconfig.display()));
+    screen::line(&format!("Look inside meanwhile:\n  {}\n", shell(&world.cluster)));
     let mut story = Story::default();
     let mut told = 0;
     {
@@ -88,17 +89,12 @@ fn judge(scenario: &Scenario, verdict: &Verdict) -> bool {
 }
 
 async fn leave_up(world: &World) -> Result<()> {
-    let programs = world.cluster.programs();
-    let (kubectl, grpcurl) = (programs.kubectl(), programs.grpcurl());
-    screen::line(&format!(
-        "\nEverything stays up until Ctrl-C.\n\n  export KUBECONFIG={}\n  {} get nodes\n  {} -plaintext -H \"authorization: \
-         Bearer $({} create token default --audience mechanic-coordinator)\" {} mechanic.v1.FleetService/ListNodes",
-        world.cluster.kubeconfig(User::Person).display(),
-        kubectl.display(),
-        grpcurl.display(),
-        kubectl.display(),
-        world.installation.coordinator_address()?,
-    ));
+    let node = world.nodes.first().context("the scenario has no nodes")?;
+    screen::line("\nEverything stays up until Ctrl-C.\n");
+    screen::line(&format!("  {}", shell(&world.cluster)));
+    for line in look_inside(&world.installation, &node.name)? {
+        screen::line(&format!("  {line}"));
+    }
     // Ctrl-C ends the caller, and with it this.
     std::future::pending().await
 }

@@ -44,6 +44,12 @@ impl ClusterPrograms {
         Ok(Self { folder })
     }
 
+    /// Where all of them are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The path of `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubectl`, `kwok` or `grpcurl`.
     #[must_use]
     pub fn path(&self, program: &str) -> PathBuf {

@@ -1,0 +1,29 @@
+//! How to look into a cluster that is up: lines to paste into a shell, each complete.
+
+use anyhow::Result;
+
+use crate::cluster::{Cluster, User};
+use crate::install::Installation;
+
+/// The line that makes a shell's `kubectl` and `grpcurl` look at this cluster.
+#[must_use]
+pub fn shell(cluster: &Cluster) -> String {
+    let kubeconfig = cluster.kubeconfig(User::Person);
+    let programs = cluster.programs().folder();
+    format!("export KUBECONFIG=\"{}\" PATH=\"{}:$PATH\"", kubeconfig.display(), programs.display())
+}
+
+/// Lines to try in the shell that [`shell`] makes; the last explains `node`.
+pub fn look_inside(installation: &Installation, node: &str) -> Result<Vec<String>> {
+    let coordinator = installation.coordinator_address()?;
+    // Made anew for each call, since it expires after an hour.
+    let token = "$(kubectl -n mechanic create token mechanic-coordinator --audience mechanic-coordinator)";
+    let call = format!("grpcurl -plaintext -H \"authorization: Bearer {token}\"");
+    Ok(vec![
+        "kubectl get nodes".to_owned(),
+        format!("{call} {coordinator} mechanic.v1.FleetService/ListNodes"),
+        format!(
+            "{call} -d '{{\"nodeName\": \"{node}\"}}' {coordinator} mechanic.v1.FleetService/ExplainNode"
+        ),
+    ])
+}
