@@ -11,26 +11,14 @@ use mechanic_proto::v1::{
     probe_service_client::ProbeServiceClient, report_request::Message, report_response::Message as Answer,
 };
 use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec};
-use support::House;
-use tonic::{Code, Request, Status, transport::Channel};
+use support::{House, with_token};
+use tonic::{Code, Status, transport::Channel};
 
 async fn channel(pod: &PodProcess) -> Channel {
     Channel::from_shared(format!("http://{}:7443", pod.ip)).unwrap().connect().await.unwrap()
 }
 
-fn with_token<T>(message: T, token: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    request
-}
-
 impl House {
-    async fn token(&self, account: &str, more: &[&str]) -> String {
-        let arguments = ["--namespace", "mechanic", "create", "token", account];
-        let token = self.cluster.kubectl(arguments.iter().chain(more)).await.unwrap();
-        token.trim().to_owned()
-    }
-
     async fn probe_token(&self, node: &NodeSpec) -> String {
         let pod = self.installation.probe_on(&node.name).unwrap().pod;
         let audience = "--audience=mechanic-coordinator";

@@ -1,7 +1,7 @@
 //! A house for whole-system tests: a cluster, Azure's side, mechanic installed from `deploy/`, and the referee.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{
@@ -19,6 +19,7 @@ use mechanic_sandbox::{
     workloads::{Workload, create},
 };
 use serde_json::{Value, json};
+use tonic::Request;
 
 /// Longer than anything takes that works, on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
@@ -69,8 +70,7 @@ impl House {
         options.fault_proxy = Some(Arc::clone(&fault_proxy));
         options.restart_backoff = Duration::from_secs(1);
         options.env.insert("MECHANIC_HEARTBEAT_INTERVAL".into(), "1s".into());
-        let overlay = workspace().join("deploy/overlays/default");
-        let installation = Installation::apply(&cluster, &azure, &overlay, options).await.unwrap();
+        let installation = Installation::apply(&cluster, &azure, &overlay(), options).await.unwrap();
         installation.wait_ready(LONG).await.unwrap();
         let house = Self { installation, referee, azure, fault_proxy, nodes, kubelets, client, cluster };
         house.configure(short_holds(max_concurrent_drains)).await;
@@ -204,11 +204,30 @@ impl House {
         logs.collect()
     }
 
+    /// A token of an account of mechanic's.
+    pub(crate) async fn token(&self, account: &str, more: &[&str]) -> String {
+        let arguments = ["--namespace", "mechanic", "create", "token", account];
+        let token = self.cluster.kubectl(arguments.iter().chain(more)).await.unwrap();
+        token.trim().to_owned()
+    }
+
     /// Ends a test: every promise was kept.
-    pub(crate) async fn judge(self) {
+    pub(crate) async fn judge(&self) {
         let verdict = self.referee.verdict().await;
         assert!(verdict.is_clean(), "{verdict}\n{}", self.logs());
     }
+}
+
+/// What is installed.
+pub(crate) fn overlay() -> PathBuf {
+    workspace().join("deploy/overlays/default")
+}
+
+/// A call that presents a token.
+pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
 }
 
 /// SIGKILL, to a process of this house.

@@ -41,6 +41,8 @@ struct User {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ObjectRef {
+    #[serde(rename = "apiGroup")]
+    api_group: String,
     resource: String,
     subresource: String,
     namespace: String,
@@ -72,6 +74,7 @@ pub(super) fn read(line: &str) -> Result<Option<Request>> {
         answered: line.stage_timestamp,
         verb: line.verb,
         uri: line.request_uri,
+        api_group: line.object_ref.api_group,
         resource: line.object_ref.resource,
         subresource: line.object_ref.subresource,
         namespace: line.object_ref.namespace,

@@ -134,7 +134,9 @@ pub struct Request {
     pub verb: String,
     /// With its query.
     pub uri: String,
-    /// `nodes`, `pods`, …
+    /// `apps`, `coordination.k8s.io`, …; empty for the core group.
+    pub api_group: String,
+    /// `nodes`, `pods`, …; empty where no object is asked for.
     pub resource: String,
     /// `eviction`, `status`, … or nothing.
     pub subresource: String,

@@ -153,6 +153,7 @@ fn asked(seconds: f64, by: Option<&str>, verb: &str, resource: &str, name: &str)
         answered: at(seconds),
         verb: verb.into(),
         uri: format!("/api/{resource}/{name}"),
+        api_group: String::new(),
         resource: resource.into(),
         subresource: String::new(),
         namespace: String::new(),
