@@ -8,10 +8,10 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use mechanic_sandbox::{
     cluster::User,
     install::PodProcess,
-    nodes::NodeSpec,
+    nodes::{NodeSpec, Pool},
     programs::{Profile, Programs, Progress},
-    referee::CORDONED_LABEL,
-    scenario::{Expectations, PoolScript, Scenario, World},
+    referee::{CORDONED_LABEL, Promises},
+    world::{World, WorldOptions},
 };
 use serde_json::Value;
 use tokio::process::Command;
@@ -27,32 +27,25 @@ pub(crate) struct Ground {
     nodes: Api<Node>,
 }
 
-/// Nodes without workloads, and holds so short that a node soon comes back for its next event.
-fn scenario(nodes: u32) -> Scenario {
-    let holds = ["release-hold", "release-hold-never-started", "release-hold-after-boot"];
-    let expect = Expectations {
-        // The overlay's 10 %.
-        max_concurrent_drains: (nodes as usize / 10).max(1),
-        release_hold: 2,
-        budget_says_no_then_yes: false,
-        given_back_within: LONG.as_secs(),
-    };
-    Scenario {
-        title: "From notice to cordon".into(),
-        pools: vec![PoolScript { name: "apps".into(), nodes }],
-        workloads: Vec::new(),
-        config: BTreeMap::from(holds.map(|key| (key.into(), "2s".into()))),
-        steps: Vec::new(),
-        expect,
-    }
-}
-
 impl Ground {
     /// Returns when a coordinator leads and has heard every probe.
     pub(crate) async fn prepare(count: u32, profile: Profile) -> Result<Self> {
         let progress: Progress = std::sync::Arc::new(|line| println!("{line}"));
         let programs = tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await??;
-        let world = World::build(&scenario(count), &programs, &|line| println!("{line}")).await?;
+        // Holds so short that a node soon comes back for its next event.
+        let holds = ["release-hold", "release-hold-never-started", "release-hold-after-boot"];
+        let promises = Promises {
+            // The overlay's 10 %.
+            max_concurrent_drains: (count as usize / 10).max(1),
+            release_hold: Duration::from_secs(2),
+            ..Promises::default()
+        };
+        let options = WorldOptions {
+            config: BTreeMap::from(holds.map(|key| (key.into(), "2s".into()))),
+            promises,
+            ..WorldOptions::new(programs.clone(), Pool::new("apps").nodes(count))
+        };
+        let world = World::build(options, &|line| println!("{line}")).await?;
         let coordinators = world.installation.coordinators();
         let free = |spec: &&NodeSpec| coordinators.iter().all(|pod| pod.node != spec.name);
         let targets = world.nodes.iter().filter(free).cloned().collect();

@@ -24,7 +24,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use mechanic_sandbox::{azure::Event, programs::Profile, referee::AzureFact};
+use mechanic_sandbox::{azure::Event, programs::Profile};
 
 use audit::AuditLog;
 use ground::Ground;
@@ -107,29 +107,17 @@ async fn announce_all(ground: &Ground, count: u32) -> Result<Vec<Announced>> {
         ground.given_back(&node.name).await?;
         tokio::time::sleep(PAUSE + Duration::from_secs(1).mul_f64(rand::random())).await;
         while present.front().is_some_and(|(since, _): &(Instant, String)| since.elapsed() > LIFE) {
-            present.pop_front().into_iter().try_for_each(|(_, event)| remove(ground, event))?;
+            present.pop_front().into_iter().try_for_each(|(_, event)| ground.world.remove(&event))?;
         }
         let event = Event::scheduled("Reboot", [node.vm_name()], NOTICE);
         let at = Timestamp::now();
-        let event = ground.world.azure.announce(&event)?;
-        ground.world.referee.witness(AzureFact::Announced {
-            event: event.clone(),
-            about: "Reboot".to_owned(),
-            node: node.name.clone(),
-            avoidable: true,
-        });
+        let event = ground.world.announce(&event, &[node], true)?;
         present.push_back((Instant::now(), event.clone()));
         announced.push(Announced { event, node: node.name.clone(), at });
     }
     tokio::time::sleep(LIFE).await;
-    present.into_iter().try_for_each(|(_, event)| remove(ground, event))?;
+    present.into_iter().try_for_each(|(_, event)| ground.world.remove(&event))?;
     Ok(announced)
-}
-
-fn remove(ground: &Ground, event: String) -> Result<()> {
-    ground.world.azure.remove(&event)?;
-    ground.world.referee.witness(AzureFact::Removed { event });
-    Ok(())
 }
 
 /// Says how long it took, and whether that is within the bars.

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 
 use crate::programs::{Profile, Programs, Progress};
 use crate::referee::{Record, Referee, Verdict};
-use crate::scenario::{Scenario, World, play};
+use crate::scenario::{self, Scenario, play};
+use crate::world::World;
 
 pub use look_inside::{look_inside, shell};
 
@@ -42,7 +43,7 @@ pub async fn run(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> 
 async fn show(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
     screen::line(&format!("{}.\n", scenario.title));
     let programs = prepare(options.profile).await?;
-    let world = World::build(scenario, &programs, &screen::line).await?;
+    let world = scenario::build(scenario, &programs, &screen::line).await?;
     screen::line(&format!("Look inside meanwhile:\n  {}\n", shell(&world.cluster)));
     let mut story = Story::default();
     let mut told = 0;

@@ -16,3 +16,4 @@ pub mod referee;
 mod run_dir;
 pub mod scenario;
 pub mod workloads;
+pub mod world;

@@ -1,16 +1,16 @@
 //! What happens when, as data: the cluster, what runs on it, what Azure does to it, and how it has to end.
 
+mod build;
 mod built_in;
 mod play;
-mod world;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use build::build;
 pub use built_in::one_reboot;
 pub use play::play;
-pub use world::World;
 
 /// A scripted afternoon. All times are whole seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

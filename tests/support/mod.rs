@@ -1,24 +1,21 @@
-//! A house for whole-system tests: a cluster, Azure's side, mechanic installed from `deploy/`, and the referee.
+//! A house for whole-system tests: the sandbox's world, and what makes a test short.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use mechanic_sandbox::{
-    azure::{Azure, Event},
-    cluster::{Cluster, ClusterOptions, User},
+    azure::Event,
     fault_proxy::FaultProxy,
-    install::{InstallOptions, Installation, PodProcess, azure_of},
-    nodes::{NodeSpec, Nodes, Pool},
+    install::PodProcess,
+    nodes::{NodeSpec, Pool},
     programs::{Profile, Programs, silent, workspace},
-    referee::{AzureFact, Promises, Referee},
+    referee::Promises,
     workloads::{Workload, create},
+    world::{World, WorldOptions},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tonic::Request;
 
 /// Longer than anything takes that works, on a slow machine.
@@ -26,25 +23,31 @@ pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// Notice of an event: enough for any drain here.
 pub(crate) const NOTICE: Duration = Duration::from_mins(10);
 
+/// A world whose helpers panic with what the coordinators said, as a test wants it.
 pub(crate) struct House {
-    pub(crate) installation: Installation,
-    pub(crate) referee: Referee,
-    pub(crate) azure: Azure,
     pub(crate) fault_proxy: Arc<FaultProxy>,
-    pub(crate) nodes: Vec<NodeSpec>,
-    pub(crate) kubelets: Nodes,
-    pub(crate) client: Client,
-    pub(crate) cluster: Cluster,
+    world: World,
+}
+
+impl Deref for House {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 /// The holds of the ConfigMap, shortened.
-pub(crate) fn short_holds(max_concurrent_drains: usize) -> Value {
-    json!({
-        "max-concurrent-drains": max_concurrent_drains.to_string(),
-        "release-hold": "2s",
-        "release-hold-never-started": "4s",
-        "release-hold-after-boot": "6s",
-    })
+pub(crate) fn short_holds(max_concurrent_drains: usize) -> BTreeMap<String, String> {
+    let drains = max_concurrent_drains.to_string();
+    [
+        ("max-concurrent-drains", drains.as_str()),
+        ("release-hold", "2s"),
+        ("release-hold-never-started", "4s"),
+        ("release-hold-after-boot", "6s"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 impl House {
@@ -54,43 +57,29 @@ impl House {
             .await
             .unwrap()
             .unwrap();
-        let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
-        let client = cluster.client(User::Sandbox).await.unwrap();
-        let nodes = Pool::new("userpool").nodes(count);
-        let kubelets = cluster.nodes().await.unwrap();
-        kubelets.create_ready(&nodes, LONG).await.unwrap();
-        let azure = azure_of(&cluster).await.unwrap();
-        let promises =
-            Promises { max_concurrent_drains, release_hold: Duration::from_secs(2), ..Promises::default() };
-        let referee = Referee::start(&cluster, promises).await.unwrap();
-        let address = cluster.network().next_address().unwrap();
-        let upstream = cluster.config(User::Sandbox).await.unwrap();
-        let fault_proxy = Arc::new(FaultProxy::new(&upstream, address).unwrap());
-        let mut options = InstallOptions::new(&programs);
-        options.fault_proxy = Some(Arc::clone(&fault_proxy));
-        options.restart_backoff = Duration::from_secs(1);
-        options.env.insert("MECHANIC_HEARTBEAT_INTERVAL".into(), "1s".into());
-        let installation = Installation::apply(&cluster, &azure, &overlay(), options).await.unwrap();
-        installation.wait_ready(LONG).await.unwrap();
-        let house = Self { installation, referee, azure, fault_proxy, nodes, kubelets, client, cluster };
-        house.configure(short_holds(max_concurrent_drains)).await;
-        house.leader().await;
-        house
+        let options = WorldOptions {
+            config: short_holds(max_concurrent_drains),
+            env: BTreeMap::from([("MECHANIC_HEARTBEAT_INTERVAL".to_owned(), "1s".to_owned())]),
+            fault_proxy: true,
+            promises: Promises {
+                max_concurrent_drains,
+                release_hold: Duration::from_secs(2),
+                ..Promises::default()
+            },
+            ..WorldOptions::new(programs, Pool::new("userpool").nodes(count))
+        };
+        let world = World::build(options, &|_| {}).await.unwrap();
+        Self { fault_proxy: world.fault_proxy.clone().unwrap(), world }
     }
 
     /// Puts keys into the ConfigMap `mechanic`.
     pub(crate) async fn configure(&self, data: Value) {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), "mechanic");
-        let patch = Patch::Merge(json!({ "data": data }));
-        api.patch("mechanic", &PatchParams::default(), &patch).await.unwrap();
+        self.world.configure(&data).await.unwrap();
     }
 
     /// The coordinator that leads.
     pub(crate) async fn leader(&self) -> PodProcess {
-        self.wait("somebody leads", async || {
-            self.installation.leader().await.unwrap().filter(|pod| pod.pid.is_some())
-        })
-        .await
+        self.world.leader().await.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()))
     }
 
     /// A Deployment whose pods all start on one node; they may go anywhere.
@@ -116,35 +105,26 @@ impl House {
     }
 
     pub(crate) fn announce(&self, node: &NodeSpec, event: &Event) -> String {
-        let id = self.azure.announce(event).unwrap();
-        let about = format!("a {} of {}", event.event_type, node.name);
-        let fact =
-            AzureFact::Announced { event: id.clone(), about, node: node.name.clone(), avoidable: true };
-        self.referee.witness(fact);
-        id
+        self.world.announce(event, &[node], true).unwrap()
     }
 
     pub(crate) fn start(&self, event: &str) {
-        self.referee.witness(AzureFact::Started { event: event.to_owned() });
-        self.azure.start(event).unwrap();
+        self.world.start(event).unwrap();
     }
 
     pub(crate) fn remove(&self, event: &str) {
-        self.azure.remove(event).unwrap();
-        self.referee.witness(AzureFact::Removed { event: event.to_owned() });
+        self.world.remove(event).unwrap();
     }
 
-    /// The machine goes, and everything on it.
+    /// The machine goes, and everything on it; returns when the node is no longer Ready.
     pub(crate) async fn power_off(&self, node: &NodeSpec) {
-        self.referee.witness(AzureFact::PoweredOff { node: node.name.clone() });
-        self.installation.power_off(&node.name).await.unwrap();
+        self.world.power_off(node).await.unwrap();
         self.kubelets.wait_off(&node.name, LONG).await.unwrap();
     }
 
-    /// It comes back with a new boot.
+    /// It comes back with a new boot; returns when the node is Ready.
     pub(crate) async fn power_on(&self, node: &NodeSpec) {
-        self.installation.power_on(&node.name).await.unwrap();
-        self.referee.witness(AzureFact::PoweredOn { node: node.name.clone() });
+        self.world.power_on(node).await.unwrap();
         self.kubelets.wait_ready(&[&node.name], LONG).await.unwrap();
     }
 

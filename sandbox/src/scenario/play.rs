@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
-use super::{Action, Scenario, Which, World};
+use super::{Action, Scenario, Which};
 use crate::azure::Event;
 use crate::nodes::NodeSpec;
-use crate::referee::{AzureFact, Fact, History};
+use crate::referee::{Fact, History};
+use crate::world::World;
 
 /// An event under the script's name for it.
 struct Announced {
@@ -37,38 +38,13 @@ async fn act(action: &Action, world: &World, events: &mut BTreeMap<String, Annou
         Action::Announce { event, event_type, vm, notice, avoidable } => {
             let node = pick(vm, world).await?;
             let announced = Event::scheduled(event_type, [node.vm_name()], Duration::from_secs(*notice));
-            let id = announced.event_id.clone();
-            world.referee.witness(AzureFact::Announced {
-                event: id.clone(),
-                about: format!("{event_type}, not before {}", announced.not_before),
-                node: node.name.clone(),
-                avoidable: *avoidable,
-            });
-            world.azure.announce(&announced)?;
+            let id = world.announce(&announced, &[&node], *avoidable)?;
             events.insert(event.clone(), Announced { id, node });
         }
-        Action::Start { event } => {
-            let event = known(event)?;
-            world.azure.start(&event.id)?;
-            world.referee.witness(AzureFact::Started { event: event.id.clone() });
-        }
-        Action::PowerOff { event } => {
-            let node = &known(event)?.node;
-            world.referee.witness(AzureFact::PoweredOff { node: node.name.clone() });
-            world.azure.power_off(&node.vm_name())?;
-            world.cluster.nodes().await?.power_off(&node.name).await?;
-        }
-        Action::PowerOn { event } => {
-            let node = &known(event)?.node;
-            let boot_id = world.azure.power_on(&node.vm_name())?;
-            world.cluster.nodes().await?.power_on(&node.name, &boot_id).await?;
-            world.referee.witness(AzureFact::PoweredOn { node: node.name.clone() });
-        }
-        Action::Remove { event } => {
-            let event = known(event)?;
-            world.azure.remove(&event.id)?;
-            world.referee.witness(AzureFact::Removed { event: event.id.clone() });
-        }
+        Action::Start { event } => world.start(&known(event)?.id)?,
+        Action::PowerOff { event } => world.power_off(&known(event)?.node).await?,
+        Action::PowerOn { event } => world.power_on(&known(event)?.node).await?,
+        Action::Remove { event } => world.remove(&known(event)?.id)?,
         Action::SetBudget { workload, max_unavailable } => {
             let patch = format!(r#"{{"spec":{{"maxUnavailable":{max_unavailable}}}}}"#);
             world.cluster.kubectl(["patch", "pdb", workload, "--type=merge", "-p", &patch]).await?;
