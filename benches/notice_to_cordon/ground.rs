@@ -10,7 +10,7 @@ use mechanic_sandbox::{
     install::PodProcess,
     nodes::{NodeSpec, Pool},
     programs::{Profile, Programs, Progress},
-    referee::{CORDONED_LABEL, Promises},
+    referee::CORDONED_LABEL,
     world::{World, WorldOptions},
 };
 use serde_json::Value;
@@ -34,15 +34,8 @@ impl Ground {
         let programs = tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await??;
         // Holds so short that a node soon comes back for its next event.
         let holds = ["release-hold", "release-hold-never-started", "release-hold-after-boot"];
-        let promises = Promises {
-            // The overlay's 10 %.
-            max_concurrent_drains: (count as usize / 10).max(1),
-            release_hold: Duration::from_secs(2),
-            ..Promises::default()
-        };
         let options = WorldOptions {
             config: BTreeMap::from(holds.map(|key| (key.into(), "2s".into()))),
-            promises,
             ..WorldOptions::new(programs.clone(), Pool::new("apps").nodes(count))
         };
         let world = World::build(options, &|line| println!("{line}")).await?;

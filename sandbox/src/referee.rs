@@ -11,6 +11,7 @@ mod memory;
 mod object_watch;
 mod objects;
 mod promises;
+mod settings;
 mod timeline;
 mod verdict;
 
@@ -30,11 +31,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cluster::{Cluster, User};
 
 pub use history::{
-    AzureFact, BudgetSeen, CLAIM_ANNOTATION, CORDONED_LABEL, Fact, History, NodeSeen, PodSeen, Record,
-    Request,
+    AzureFact, BudgetSeen, CLAIM_ANNOTATION, CORDONED_LABEL, Fact, History, NodeSeen, OPT_OUT_LABEL, PodSeen,
+    Record, Request, SettingsSeen,
 };
 pub use judge::judge;
-pub use promises::{IN_FLIGHT, Promises};
+pub use promises::{IN_FLIGHT, Promises, TAKES_EFFECT};
+pub use settings::{Amount, Settings};
 pub use verdict::{Check, Drain, Facts, Verdict, Violation};
 
 use memory::Memory;
@@ -68,6 +70,7 @@ impl Referee {
         referee.watch::<Node>("Nodes");
         referee.watch::<Pod>("pods");
         referee.watch::<PodDisruptionBudget>("PodDisruptionBudgets");
+        referee.watch::<ConfigMap>("ConfigMaps");
         referee.spawn(audit_tail::follow(cluster.audit_log().to_owned(), promises, memory));
         Ok(referee)
     }
@@ -75,6 +78,11 @@ impl Referee {
     /// Tells it what happened on Azure's side just now.
     pub fn witness(&self, fact: AzureFact) {
         self.memory.add(Timestamp::now(), Fact::Azure(fact));
+    }
+
+    /// Remembers what a script did just now, for whoever tells the story.
+    pub fn note(&self, what: String) {
+        self.memory.add(Timestamp::now(), Fact::Script(what));
     }
 
     /// Looks at what has been seen so far.
@@ -113,10 +121,21 @@ impl Referee {
 
     /// Judges everything up to now. What it may not have seen goes into the verdict too.
     pub async fn verdict(&self) -> Verdict {
+        self.verdict_under(&self.promises).await
+    }
+
+    /// What mechanic is held to, for whoever has to let something pass.
+    #[must_use]
+    pub fn promises(&self) -> Promises {
+        self.promises.clone()
+    }
+
+    /// Judges by other promises than those of the start.
+    pub async fn verdict_under(&self, promises: &Promises) -> Verdict {
         if let Err(error) = self.catch_up().await {
             self.memory.blind(format!("{error:#}"));
         }
-        judge(&self.memory.history(), &self.promises)
+        judge(&self.memory.history(), promises)
     }
 
     /// Returns when everything that has happened before the call has been seen.

@@ -148,10 +148,6 @@ pub enum Which {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expectations {
-    /// Nodes that may be drained at once.
-    pub max_concurrent_drains: usize,
-    /// No node is given back sooner than this after its event has vanished.
-    pub release_hold: u64,
     /// A PodDisruptionBudget must refuse an eviction and later allow it.
     pub budget_says_no_then_yes: bool,
     /// All nodes are given back so long after the last step.

@@ -140,14 +140,11 @@ impl World {
     /// The event shows up in the documents of the VMs under these nodes. Returns its id. `avoidable` says that there is
     /// time and room enough to move every pod that may be moved.
     pub fn announce(&self, event: &Event, nodes: &[&NodeSpec], avoidable: bool) -> Result<String> {
-        for node in nodes {
-            self.referee.witness(AzureFact::Announced {
-                event: event.event_id.clone(),
-                about: format!("{}, not before {}", event.event_type, event.not_before),
-                node: node.name.clone(),
-                avoidable,
-            });
-        }
+        self.referee.witness(AzureFact::Announced {
+            event: Box::new(event.clone()),
+            nodes: nodes.iter().map(|node| node.name.clone()).collect(),
+            avoidable,
+        });
         self.azure.announce(event)
     }
 
@@ -174,9 +171,9 @@ impl World {
     /// The VM under this node boots, and what is on the node comes back by itself.
     pub async fn power_on(&self, node: &NodeSpec) -> Result<()> {
         let boot_id = self.azure.power_on(&node.vm_name())?;
-        self.kubelets.power_on(&node.name, &boot_id).await?;
+        // At once: whatever begins to count with this boot begins now.
         self.referee.witness(AzureFact::PoweredOn { node: node.name.clone() });
-        Ok(())
+        self.kubelets.power_on(&node.name, &boot_id).await
     }
 
     /// Ends all of it.

@@ -9,19 +9,26 @@ use std::time::Duration;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
-use mechanic_sandbox::referee::{AzureFact, Check, Promises};
+use mechanic_sandbox::azure::Event;
+use mechanic_sandbox::referee::{Amount, AzureFact, Check, Fact, Promises, Settings};
 use mechanic_sandbox::workloads::Workload;
 use serde_json::json;
 use stage::{EVENT, SOON, Stage};
 
 fn may_stay_held() -> Promises {
     let names = mechanic_sandbox::nodes::Pool::new("apps").nodes(2).into_iter().map(|spec| spec.name);
-    Promises { may_stay_held: names.collect(), ..Promises::default() }
+    let settings = Settings { max_cordoned: Amount::Number(2), ..Settings::default() };
+    Promises { may_stay_held: names.collect(), settings, ..Promises::default() }
 }
 
 #[tokio::test]
 async fn an_honest_run_keeps_every_promise() -> Result<()> {
-    let stage = Stage::set(Promises { release_hold: Duration::from_secs(1), ..Promises::default() }).await?;
+    let settings = Settings {
+        release_hold: Duration::from_secs(1),
+        release_hold_after_boot: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    let stage = Stage::set(Promises { settings, ..Promises::default() }).await?;
     let node = stage.nodes[0].clone();
     let workload = Workload::new("cart", 2).on_node(&node).start_after(Duration::from_secs(1));
     let pods = stage.deploy_with_budget(&workload, 1).await?;
@@ -76,6 +83,81 @@ async fn two_drains_at_once() -> Result<()> {
         leader.evict(&pods[0]).await?;
     }
     stage.ends_with(&[Check::TooManyDrains]).await.map(drop)
+}
+
+#[tokio::test]
+async fn half_a_pool_and_one_more_cordoned() -> Result<()> {
+    let settings = Settings { max_cordoned: Amount::Percent(50), ..Settings::default() };
+    let stage = Stage::set(Promises { settings, ..may_stay_held() }).await?;
+    let leader = stage.leader().await?;
+    leader.claim(&stage.nodes[0]).await?;
+    leader.claim(&stage.nodes[1]).await?;
+    stage.ends_with(&[Check::TooManyCordoned]).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_pod_moved_for_a_freeze_of_seconds() -> Result<()> {
+    let stage = Stage::set(may_stay_held()).await?;
+    let pods = stage.deploy(&Workload::new("cart", 1).on_node(&stage.nodes[0])).await?;
+    let leader = stage.leader().await?;
+    stage.announce_event(&stage.nodes[0], Event::scheduled("Freeze", ["vm"], Duration::ZERO));
+    leader.claim(&stage.nodes[0]).await?;
+    leader.evict(&pods[0]).await?;
+    stage.ends_with(&[Check::MovedInVain]).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_claim_while_paused() -> Result<()> {
+    let stage = Stage::set(may_stay_held()).await?;
+    let leader = stage.leader().await?;
+    leader.claim(&stage.nodes[0]).await?;
+    stage.configure(json!({ "paused": "true" })).await?;
+    leader.claim(&stage.nodes[1]).await?;
+    let verdict = stage.ends_with(&[Check::PausedAndBegan]).await?;
+    assert_eq!(verdict.violations.len(), 1, "only what began after the pause: {verdict}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_write_in_a_dry_run() -> Result<()> {
+    let stage = Stage::set(may_stay_held()).await?;
+    let leader = stage.leader().await?;
+    stage.configure(json!({ "dry-run": "true" })).await?;
+    leader.take_lease().await?;
+    leader.claim(&stage.nodes[0]).await?;
+    let verdict = stage.ends_with(&[Check::DryRunAndWrote]).await?;
+    assert_eq!(verdict.violations.len(), 1, "the Lease is written all the same: {verdict}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_touched_that_is_opted_out() -> Result<()> {
+    let stage = Stage::set(may_stay_held()).await?;
+    let leader = stage.leader().await?;
+    let label = ["label", "node", &stage.nodes[0], "mechanic/opt-out=true"];
+    stage.cluster.kubectl_as(mechanic_sandbox::cluster::User::Person, label).await?;
+    stage.taken_effect(|fact| matches!(fact, Fact::Node(seen) if seen.opted_out)).await?;
+    leader.claim(&stage.nodes[0]).await?;
+    leader.claim(&stage.nodes[1]).await?;
+    let verdict = stage.ends_with(&[Check::OptedOut]).await?;
+    assert_eq!(verdict.violations.len(), 1, "{verdict}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_terminate_believed_too_soon() -> Result<()> {
+    let settings = Settings {
+        release_hold: Duration::ZERO,
+        release_hold_never_started: Duration::ZERO,
+        ..Settings::default()
+    };
+    let stage = Stage::set(Promises { settings, ..Promises::default() }).await?;
+    let leader = stage.leader().await?;
+    stage.announce_event(&stage.nodes[0], Event::scheduled("Terminate", ["vm"], Duration::ZERO));
+    leader.claim(&stage.nodes[0]).await?;
+    stage.referee.witness(AzureFact::Removed { event: EVENT.into() });
+    leader.release(&stage.nodes[0]).await?;
+    stage.ends_with(&[Check::ReleasedEarly]).await.map(drop)
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ use mechanic_sandbox::{
     install::PodProcess,
     nodes::{NodeSpec, Pool},
     programs::{Profile, Programs, silent, workspace},
-    referee::Promises,
     workloads::{Workload, create},
     world::{World, WorldOptions},
 };
@@ -37,14 +36,16 @@ impl Deref for House {
     }
 }
 
-/// The holds of the ConfigMap, shortened.
+/// The holds of the ConfigMap, shortened, and as many cordons as there are events.
 pub(crate) fn short_holds(max_concurrent_drains: usize) -> BTreeMap<String, String> {
     let drains = max_concurrent_drains.to_string();
     [
         ("max-concurrent-drains", drains.as_str()),
+        ("max-cordoned", "100%"),
         ("release-hold", "2s"),
         ("release-hold-never-started", "4s"),
         ("release-hold-after-boot", "6s"),
+        ("release-hold-after-terminate", "6s"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
@@ -61,11 +62,6 @@ impl House {
             config: short_holds(max_concurrent_drains),
             env: BTreeMap::from([("MECHANIC_HEARTBEAT_INTERVAL".to_owned(), "1s".to_owned())]),
             fault_proxy: true,
-            promises: Promises {
-                max_concurrent_drains,
-                release_hold: Duration::from_secs(2),
-                ..Promises::default()
-            },
             ..WorldOptions::new(programs, Pool::new("userpool").nodes(count))
         };
         let world = World::build(options, &|_| {}).await.unwrap();

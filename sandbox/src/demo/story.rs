@@ -48,7 +48,7 @@ impl Story {
                 let pod = self.pods.remove(uid)?;
                 Some(format!("           {} is gone from {}", pod.name, pod.node?))
             }
-            Fact::NodeGone(_) | Fact::Budget(_) => None,
+            Fact::NodeGone(_) | Fact::Budget(_) | Fact::Settings(_) | Fact::Script(_) => None,
         }
     }
 
@@ -127,9 +127,13 @@ impl Story {
 
 fn told_of_azure(fact: &AzureFact) -> String {
     match fact {
-        AzureFact::Announced { event, about, node, .. } => {
-            format!("Azure      announces for the VM of {node}: {about} ({})", short(event))
-        }
+        AzureFact::Announced { event, nodes, .. } => format!(
+            "Azure      announces for the VM of {}: {}, not before {} ({})",
+            nodes.join(", "),
+            event.event_type,
+            event.not_before,
+            short(&event.event_id)
+        ),
         AzureFact::Started { event } => format!("Azure      starts the event ({})", short(event)),
         AzureFact::Removed { event } => format!("Azure      shows the event no longer ({})", short(event)),
         AzureFact::PoweredOff { node } => {
@@ -138,6 +142,7 @@ fn told_of_azure(fact: &AzureFact) -> String {
             )
         }
         AzureFact::PoweredOn { node } => format!("Azure      boots the VM of {node}: a new boot id"),
+        AzureFact::Replaced { node } => format!("Azure      puts another VM behind {node}"),
     }
 }
 
@@ -148,17 +153,19 @@ fn short(event: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::azure::Event;
 
     #[test]
     fn times_count_from_the_announcement_and_what_was_before_is_not_told() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let ready = |ready| Fact::Node(NodeSeen { name: "n1".into(), ready, ..NodeSeen::default() });
-        let announced = AzureFact::Announced {
-            event: "ABC-1".into(),
-            about: "Reboot".into(),
-            node: "n1".into(),
-            avoidable: true,
+        let event = Event {
+            event_id: "ABC-1".into(),
+            not_before: "soon".into(),
+            ..Event::scheduled("Reboot", ["vm"], std::time::Duration::ZERO)
         };
+        let announced =
+            AzureFact::Announced { event: Box::new(event), nodes: vec!["n1".into()], avoidable: true };
         let mut story = Story::default();
         let lines = story.tell(&[
             Record { at: at("2026-11-23T12:00:12.5Z"), fact: ready(false) },
@@ -168,7 +175,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "t+  0.0 s  Azure      announces for the VM of n1: Reboot (ABC)",
+                "t+  0.0 s  Azure      announces for the VM of n1: Reboot, not before soon (ABC)",
                 "t+  2.5 s  cluster    n1 is NotReady",
             ]
         );

@@ -6,8 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
 
+use crate::azure::Event;
+
 /// The label that a Node held by mechanic carries.
 pub const CORDONED_LABEL: &str = "mechanic.cordoned";
+/// The label by which people keep mechanic away from a Node.
+pub const OPT_OUT_LABEL: &str = "mechanic/opt-out";
+/// The ConfigMap that holds the settings.
+pub(super) const SETTINGS: &str = "mechanic";
 /// The annotation that says what mechanic holds a Node for.
 pub const CLAIM_ANNOTATION: &str = "mechanic/claim";
 
@@ -18,6 +24,17 @@ pub struct History {
     pub records: Vec<Record>,
     /// Why some of it was not seen. Anything here makes every verdict void.
     pub blind_spots: Vec<String>,
+}
+
+impl History {
+    /// mechanic held the Node of this name at some time.
+    #[must_use]
+    pub fn was_held(&self, node: &str) -> bool {
+        self.records.iter().any(|record| match &record.fact {
+            Fact::Node(seen) => seen.name == node && seen.held(),
+            _ => false,
+        })
+    }
 }
 
 /// One thing that happened.
@@ -44,12 +61,18 @@ pub enum Fact {
     Budget(BudgetSeen),
     /// A request that the API server has answered.
     Request(Box<Request>),
+    /// The ConfigMap `mechanic` of a namespace as it is from now on.
+    Settings(SettingsSeen),
     /// What happened to a VM or its events.
     Azure(AzureFact),
+    /// What a script did beside that, in words: for the story, and nothing is judged by it.
+    Script(String),
 }
 
 /// The part of a Node that promises are about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub struct NodeSeen {
     /// Its name.
     pub name: String,
@@ -65,6 +88,10 @@ pub struct NodeSeen {
     pub claim: Option<String>,
     /// Its `Ready` condition is `True`.
     pub ready: bool,
+    /// The pool that it belongs to.
+    pub pool: String,
+    /// Somebody has opted it out.
+    pub opted_out: bool,
 }
 
 impl NodeSeen {
@@ -121,6 +148,15 @@ pub struct BudgetSeen {
     pub healthy: i32,
     /// Pods that must be healthy.
     pub desired: i32,
+}
+
+/// The ConfigMap that holds mechanic's settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsSeen {
+    /// Its namespace.
+    pub namespace: String,
+    /// What stands in it.
+    pub data: BTreeMap<String, String>,
 }
 
 /// One line of the audit log: a request and its answer.
@@ -203,14 +239,12 @@ impl Request {
 /// What whoever plays Azure did to a VM, named by the Node it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AzureFact {
-    /// The VM's document shows this event from now on.
+    /// The VMs' documents show this event from now on.
     Announced {
-        /// Its `EventId`.
-        event: String,
-        /// What it is and when it may begin, for people.
-        about: String,
-        /// The Node of the VM it hits.
-        node: String,
+        /// As Azure shows it.
+        event: Box<Event>,
+        /// The Nodes of the VMs that it hits.
+        nodes: Vec<String>,
         /// There is time and room enough to move every pod that may be moved.
         avoidable: bool,
     },
@@ -231,6 +265,11 @@ pub enum AzureFact {
     },
     /// The VM boots.
     PoweredOn {
+        /// Its Node.
+        node: String,
+    },
+    /// Another VM takes its place: the old one's events are nothing to the new one.
+    Replaced {
         /// Its Node.
         node: String,
     },

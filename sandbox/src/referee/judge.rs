@@ -1,9 +1,11 @@
 //! The judgement: a pure function from what was seen to what was broken.
 
+mod cordons;
 mod drains;
 mod evictions;
 mod leaders;
 mod nodes;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod workloads;
@@ -26,6 +28,8 @@ pub fn judge(history: &History, promises: &Promises) -> Verdict {
     evictions::judge(&timeline, promises, &mut findings);
     drains::judge(&timeline, promises, &mut findings);
     nodes::judge(&timeline, promises, &mut findings);
+    cordons::judge(&timeline, promises, &mut findings);
+    settings::judge(&timeline, promises, &mut findings);
     leaders::judge(&timeline, promises, &mut findings);
     workloads::judge(&timeline, promises, &mut findings);
     findings.violations.sort_by_key(|violation| violation.at);

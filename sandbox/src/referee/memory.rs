@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::history::{BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request};
+use super::history::{BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request, SettingsSeen};
 
 /// Shared by all observers.
 pub(super) struct Memory {
@@ -20,6 +20,7 @@ struct State {
     nodes: BTreeMap<String, NodeSeen>,
     pods: BTreeMap<String, PodSeen>,
     budgets: BTreeMap<(String, String), BudgetSeen>,
+    settings: BTreeMap<String, SettingsSeen>,
     /// Markers that the audit log is to show, and those that it has shown.
     markers: BTreeSet<String>,
     passed: BTreeSet<String>,
@@ -77,6 +78,13 @@ impl Memory {
         let known = self.state().budgets.insert(key, seen.clone());
         if known.as_ref() != Some(&seen) {
             self.add(Timestamp::now(), Fact::Budget(seen));
+        }
+    }
+
+    pub(super) fn settings(&self, seen: SettingsSeen) {
+        let known = self.state().settings.insert(seen.namespace.clone(), seen.clone());
+        if known.as_ref() != Some(&seen) {
+            self.add(Timestamp::now(), Fact::Settings(seen));
         }
     }
 

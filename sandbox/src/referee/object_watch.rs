@@ -1,4 +1,4 @@
-//! Watches Nodes, pods and PodDisruptionBudgets, and survives an API server that comes and goes.
+//! Watches Nodes, pods, PodDisruptionBudgets and mechanic's settings, and survives an API server that comes and goes.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use futures::{StreamExt as _, pin_mut};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt as _;
@@ -15,6 +15,7 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use super::history::SETTINGS;
 use super::memory::Memory;
 
 /// A kind of object that the referee keeps an eye on.
@@ -64,6 +65,20 @@ impl Watched for PodDisruptionBudget {
         memory.budget(self.into());
     }
     // A budget that is gone can't be broken any more.
+    fn gone(&self, _memory: &Memory) {}
+    fn key(&self) -> String {
+        self.uid().unwrap_or_default()
+    }
+    fn only(_keys: &BTreeSet<String>, _memory: &Memory) {}
+}
+
+impl Watched for ConfigMap {
+    fn remember(&self, memory: &Memory) {
+        if self.name_any() == SETTINGS {
+            memory.settings(self.into());
+        }
+    }
+    // Without it nothing changes: what was accepted last stays in force.
     fn gone(&self, _memory: &Memory) {}
     fn key(&self) -> String {
         self.uid().unwrap_or_default()

@@ -1,11 +1,15 @@
 //! Kubernetes' objects, cut down to what the referee remembers.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 
-use super::history::{BudgetSeen, CLAIM_ANNOTATION, CORDONED_LABEL, NodeSeen, PodSeen};
+use super::history::{
+    BudgetSeen, CLAIM_ANNOTATION, CORDONED_LABEL, NodeSeen, OPT_OUT_LABEL, PodSeen, SettingsSeen,
+};
 
+/// What AKS calls a node's pool.
+const POOL: &str = "agentpool";
 /// Marks a static pod's mirror.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -20,6 +24,8 @@ impl From<&Node> for NodeSeen {
             labelled: node.labels().contains_key(CORDONED_LABEL),
             claim: node.annotations().get(CLAIM_ANNOTATION).cloned(),
             ready: conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True"),
+            pool: node.labels().get(POOL).cloned().unwrap_or_default(),
+            opted_out: node.labels().get(OPT_OUT_LABEL).is_some_and(|value| value != "false"),
         }
     }
 }
@@ -54,5 +60,11 @@ impl From<&PodDisruptionBudget> for BudgetSeen {
             healthy: status.map_or(0, |status| status.current_healthy),
             desired: status.map_or(0, |status| status.desired_healthy),
         }
+    }
+}
+
+impl From<&ConfigMap> for SettingsSeen {
+    fn from(map: &ConfigMap) -> Self {
+        Self { namespace: map.namespace().unwrap_or_default(), data: map.data.clone().unwrap_or_default() }
     }
 }

@@ -1,5 +1,7 @@
 //! The history put in order: the states of each Node, the terms of the Lease, the lives of pods and of events.
 
+mod ask;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::history::{AzureFact, BudgetSeen, Fact, History, NodeSeen, PodSeen, Request};
 use super::promises::Promises;
+use super::settings::Settings;
+use crate::azure::Event;
 
 /// How much later than it happened something may reach the referee's watch. Nothing is held against anybody that
 /// rests on a difference smaller than this.
@@ -45,6 +49,8 @@ pub(super) struct PodLife<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct EventLife<'a> {
     pub(super) id: &'a str,
+    /// As it was first shown.
+    pub(super) event: &'a Event,
     pub(super) node: &'a str,
     pub(super) avoidable: bool,
     pub(super) announced: Timestamp,
@@ -63,7 +69,7 @@ pub(super) struct Outage<'a> {
 pub(super) struct Timeline<'a> {
     /// By name, then by version.
     pub(super) nodes: BTreeMap<String, Vec<NodeState<'a>>>,
-    pub(super) gone_nodes: Vec<&'a str>,
+    pub(super) gone_nodes: Vec<(Timestamp, &'a str)>,
     /// By version.
     pub(super) terms: Vec<Term<'a>>,
     /// By UID.
@@ -74,6 +80,8 @@ pub(super) struct Timeline<'a> {
     pub(super) requests: Vec<&'a Request>,
     pub(super) events: Vec<EventLife<'a>>,
     pub(super) outages: Vec<Outage<'a>>,
+    /// What is in force from when on; something is from the beginning.
+    pub(super) settings: Vec<(Timestamp, Settings)>,
     /// When the last thing was noticed.
     pub(super) end: Timestamp,
 }
@@ -89,6 +97,7 @@ impl<'a> Timeline<'a> {
             requests: Vec::new(),
             events: Vec::new(),
             outages: Vec::new(),
+            settings: vec![(Timestamp::MIN, promises.settings.clone())],
             end: history.records.iter().map(|record| record.at).max().unwrap_or(Timestamp::UNIX_EPOCH),
         };
         for record in &history.records {
@@ -112,7 +121,7 @@ impl<'a> Timeline<'a> {
                 latest: at,
                 written: None,
             }),
-            Fact::NodeGone(name) => self.gone_nodes.push(name),
+            Fact::NodeGone(name) => self.gone_nodes.push((at, name)),
             Fact::Pod(seen) => {
                 let life = self.pods.entry(&seen.uid).or_insert(PodLife { states: Vec::new(), gone: None });
                 life.states.push((at, seen));
@@ -126,7 +135,13 @@ impl<'a> Timeline<'a> {
                 self.budgets.entry((&seen.namespace, &seen.name)).or_default().push((at, seen));
             }
             Fact::Request(request) => self.add_request(request, promises),
+            Fact::Settings(seen) if seen.namespace == promises.namespace => {
+                let before = self.settings.last().map_or(&promises.settings, |(_, settings)| settings);
+                let settings = Settings::read(&seen.data, &promises.settings, before);
+                self.settings.push((at, settings));
+            }
             Fact::Azure(fact) => self.add_azure(at, fact),
+            Fact::Settings(_) | Fact::Script(_) => {}
         }
     }
 
@@ -160,14 +175,17 @@ impl<'a> Timeline<'a> {
 
     fn add_azure(&mut self, at: Timestamp, fact: &'a AzureFact) {
         match fact {
-            AzureFact::Announced { event, node, avoidable, .. } => self.events.push(EventLife {
-                id: event,
-                node,
-                avoidable: *avoidable,
-                announced: at,
-                started: None,
-                removed: None,
-            }),
+            AzureFact::Announced { event, nodes, avoidable } => {
+                self.events.extend(nodes.iter().map(|node| EventLife {
+                    id: &event.event_id,
+                    event,
+                    node,
+                    avoidable: *avoidable,
+                    announced: at,
+                    started: (event.event_status == "Started").then_some(at),
+                    removed: None,
+                }));
+            }
             AzureFact::Started { event } => {
                 for life in self.events.iter_mut().filter(|life| life.id == event) {
                     life.started.get_or_insert(at);
@@ -175,6 +193,11 @@ impl<'a> Timeline<'a> {
             }
             AzureFact::Removed { event } => {
                 for life in self.events.iter_mut().filter(|life| life.id == event) {
+                    life.removed.get_or_insert(at);
+                }
+            }
+            AzureFact::Replaced { node } => {
+                for life in self.events.iter_mut().filter(|life| life.node == node) {
                     life.removed.get_or_insert(at);
                 }
             }

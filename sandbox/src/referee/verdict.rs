@@ -9,6 +9,16 @@ use jiff::{SignedDuration, Timestamp};
 pub enum Check {
     /// More nodes were drained at once than the budget allows.
     TooManyDrains,
+    /// More of a pool was cordoned than allowed.
+    TooManyCordoned,
+    /// A pod was moved for an event that needs no pod moved.
+    MovedInVain,
+    /// Something was begun while mechanic was paused.
+    PausedAndBegan,
+    /// Something was written in a dry run.
+    DryRunAndWrote,
+    /// A node was touched that somebody had opted out.
+    OptedOut,
     /// A pod was deleted instead of evicted.
     PodDeleted,
     /// A cordon of somebody else's was undone, or somebody's decision overridden.
@@ -112,6 +122,11 @@ impl Check {
     pub fn promise(self) -> &'static str {
         match self {
             Self::TooManyDrains => "no more nodes are drained at once than allowed",
+            Self::TooManyCordoned => "no more of a pool is cordoned than allowed",
+            Self::MovedInVain => "no pod is moved for an event that does it no harm",
+            Self::PausedAndBegan => "nothing new is begun while paused",
+            Self::DryRunAndWrote => "a dry run writes nothing",
+            Self::OptedOut => "a node that is opted out is left alone",
             Self::PodDeleted => "pods are evicted, never deleted",
             Self::ForeignCordon => "a cordon by somebody else is never touched",
             Self::ReleasedEarly => "a node is given back only when its event is over and its VM is back",
@@ -128,16 +143,21 @@ impl Check {
     }
 
     /// All promises, in the order in which they are told.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::BudgetBroken,
         Self::TooManyDrains,
+        Self::TooManyCordoned,
+        Self::MovedInVain,
         Self::PodDeleted,
         Self::NoUidPrecondition,
         Self::NoGrace,
         Self::NodeNotClaimed,
         Self::ForeignCordon,
+        Self::OptedOut,
         Self::ReleasedEarly,
         Self::LeftCordoned,
+        Self::PausedAndBegan,
+        Self::DryRunAndWrote,
         Self::NotTheLeader,
         Self::PodsLeftBehind,
         Self::ProbeTouchedApi,

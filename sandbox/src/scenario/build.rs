@@ -8,21 +8,14 @@ use kube::Client;
 use super::{Scenario, WorkloadKind, WorkloadScript};
 use crate::nodes::Pool;
 use crate::programs::Programs;
-use crate::referee::Promises;
 use crate::workloads::{self, Workload};
 use crate::world::{WITHIN, World, WorldOptions};
 
 /// Returns when mechanic is Ready and leads, and every pod runs.
 pub async fn build(scenario: &Scenario, programs: &Programs, tell: &(dyn Fn(&str) + Sync)) -> Result<World> {
-    let expect = &scenario.expect;
-    let promises = Promises {
-        max_concurrent_drains: expect.max_concurrent_drains,
-        release_hold: Duration::from_secs(expect.release_hold),
-        ..Promises::default()
-    };
     let nodes = scenario.pools.iter().flat_map(|pool| Pool::new(&pool.name).nodes(pool.nodes)).collect();
     let config = scenario.config.clone();
-    let options = WorldOptions { config, promises, ..WorldOptions::new(programs.clone(), nodes) };
+    let options = WorldOptions { config, ..WorldOptions::new(programs.clone(), nodes) };
     let world = World::build(options, tell).await?;
     for script in &scenario.workloads {
         start(&world.client, script).await?;

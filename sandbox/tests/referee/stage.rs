@@ -5,15 +5,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
+use mechanic_sandbox::azure::Event;
 use mechanic_sandbox::cluster::{Cluster, ClusterOptions, User};
 use mechanic_sandbox::nodes::Pool;
-use mechanic_sandbox::referee::{AzureFact, Check, Fact, Promises, Referee, Verdict};
+use mechanic_sandbox::referee::{AzureFact, Check, Fact, History, Promises, Referee, TAKES_EFFECT, Verdict};
 use mechanic_sandbox::workloads::{self, Workload};
 use serde_json::{Value, json};
 
@@ -107,8 +108,28 @@ impl Stage {
     }
 
     pub(crate) fn announce(&self, node: &str) {
-        let (event, about, node) = (EVENT.into(), "Reboot".into(), node.into());
-        self.referee.witness(AzureFact::Announced { event, about, node, avoidable: true });
+        self.announce_event(node, Event::scheduled("Reboot", ["vm"], Duration::ZERO));
+    }
+
+    pub(crate) fn announce_event(&self, node: &str, event: Event) {
+        let event = Box::new(Event { event_id: EVENT.into(), ..event });
+        self.referee.witness(AzureFact::Announced { event, nodes: vec![node.into()], avoidable: true });
+    }
+
+    /// Makes mechanic's ConfigMap, and waits until everybody must have seen it.
+    pub(crate) async fn configure(&self, data: Value) -> Result<()> {
+        let map: ConfigMap =
+            typed(json!({ "metadata": { "name": "mechanic", "namespace": "mechanic" }, "data": data }))?;
+        workloads::create(&self.sandbox, &map).await?;
+        self.taken_effect(|fact| matches!(fact, Fact::Settings(seen) if !seen.data.is_empty())).await
+    }
+
+    /// Waits until the referee has seen such a fact, and for as long as mechanic may take to act by it.
+    pub(crate) async fn taken_effect(&self, fact: impl Fn(&Fact) -> bool) -> Result<()> {
+        let seen = |history: &History| history.records.iter().any(|record| fact(&record.fact)).then_some(());
+        self.referee.see("what a person did", SOON, seen).await?;
+        tokio::time::sleep(TAKES_EFFECT.unsigned_abs() + Duration::from_secs(1)).await;
+        Ok(())
     }
 
     /// Waits until the referee has seen this pod go.

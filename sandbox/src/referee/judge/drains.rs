@@ -11,11 +11,19 @@ use crate::referee::verdict::{Check, Drain};
 
 pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
     let drains = drains(timeline, promises);
-    let (most, over) = at_once(&drains, promises.max_concurrent_drains);
-    if let Some((at, nodes)) = over {
-        let nodes = nodes.into_iter().collect::<Vec<_>>().join(", ");
-        let what = format!("{nodes} were drained at once; the limit is {}.", promises.max_concurrent_drains);
-        findings.broken(Check::TooManyDrains, at, what);
+    let mut most = 0;
+    let mut told = false;
+    for drain in &drains {
+        let nodes = at_once(&drains, drain);
+        most = most.max(nodes.len());
+        let limit = limit(timeline, drain);
+        // Once: what comes of it is no news.
+        if nodes.len() > limit && !told {
+            told = true;
+            let nodes = nodes.into_iter().collect::<Vec<_>>().join(", ");
+            let what = format!("{nodes} were drained at once; the limit was {limit}.");
+            findings.broken(Check::TooManyDrains, drain.from, what);
+        }
     }
     findings.facts.most_drains_at_once = most;
     findings.facts.drains =
@@ -58,22 +66,22 @@ fn times_given_back(timeline: &Timeline<'_>, node: &str, before: Timestamp) -> u
         .count()
 }
 
-type Crowd = (Timestamp, BTreeSet<String>);
+/// How many drains there may be when this one begins. Where a VM is about to be destroyed, the limit yields.
+fn limit(timeline: &Timeline<'_>, drain: &Drain) -> usize {
+    let nodes = timeline.count_nodes(None, drain.from);
+    let emergency = timeline.is_emergency(&drain.node, drain.from);
+    timeline.at_most(drain.from, |settings| {
+        let usual = settings.max_concurrent_drains.rounded_down(nodes);
+        let more = settings.emergency_concurrent_drains.rounded_down(nodes);
+        if emergency { usual.max(more) } else { usual }
+    })
+}
 
-/// The most drains at one moment, and the first moment with more than `limit`.
-fn at_once(drains: &[Drain], limit: usize) -> (usize, Option<Crowd>) {
-    let mut most = 0;
-    let mut over = None;
-    for drain in drains {
-        // The end of a drain is seen late by as much as the watch lags.
-        let running = |other: &&Drain| other.from <= drain.from && drain.from <= other.until - WATCH_LAG;
-        let mut nodes: BTreeSet<String> =
-            drains.iter().filter(running).map(|other| other.node.clone()).collect();
-        nodes.insert(drain.node.clone());
-        most = most.max(nodes.len());
-        if nodes.len() > limit && over.is_none() {
-            over = Some((drain.from, nodes));
-        }
-    }
-    (most, over)
+/// The nodes that were drained when this drain began, its own among them.
+fn at_once(drains: &[Drain], drain: &Drain) -> BTreeSet<String> {
+    // The end of a drain is seen late by as much as the watch lags.
+    let running = |other: &&Drain| other.from <= drain.from && drain.from <= other.until - WATCH_LAG;
+    let mut nodes: BTreeSet<String> = drains.iter().filter(running).map(|other| other.node.clone()).collect();
+    nodes.insert(drain.node.clone());
+    nodes
 }

@@ -69,6 +69,9 @@ fn judge_eviction(timeline: &Timeline<'_>, request: &Request, findings: &mut Fin
         );
         return;
     };
+    if let Some(node) = life.node() {
+        judge_cause(timeline, request, node, findings);
+    }
     match life.node() {
         Some(node) if !timeline.may_be_held(node, request.received, request.answered) => {
             let what =
@@ -80,5 +83,21 @@ fn judge_eviction(timeline: &Timeline<'_>, request: &Request, findings: &mut Fin
             findings.broken(Check::NodeNotClaimed, at, what);
         }
         Some(_) => {}
+    }
+}
+
+/// Whether there was a reason to move pods off this node, and nobody who didn't want it.
+fn judge_cause(timeline: &Timeline<'_>, request: &Request, node: &str, findings: &mut Findings) {
+    let (caller, at) = (request.caller(), request.answered);
+    let pod = format!("{}/{}", request.namespace, request.name);
+    let events: Vec<_> = timeline.events_of(node, at).collect();
+    if !events.is_empty() && events.iter().all(|event| event.moves_no_pod()) {
+        let types: Vec<&str> = events.iter().map(|event| event.event.event_type.as_str()).collect();
+        let what = format!("{caller} evicted {pod} from {node} for nothing but {}.", types.join(", "));
+        findings.broken(Check::MovedInVain, at, what);
+    }
+    if timeline.is_opted_out(node, request.received) {
+        let what = format!("{caller} evicted {pod} from {node}, which is opted out.");
+        findings.broken(Check::OptedOut, at, what);
     }
 }

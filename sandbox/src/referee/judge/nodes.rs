@@ -1,19 +1,38 @@
 //! What is written on Nodes: whose cordon is undone, and when a node is given back.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::Findings;
 use crate::referee::history::Request;
 use crate::referee::promises::Promises;
-use crate::referee::timeline::{NodeState, Timeline};
+use crate::referee::timeline::{EventLife, NodeState, Timeline, WATCH_LAG};
 use crate::referee::verdict::Check;
 
 /// Who made a node unschedulable.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cordon {
+pub(super) enum Cordon {
     None,
     Mechanic,
     Foreign,
+}
+
+impl Cordon {
+    /// Whose it is after a step.
+    pub(super) fn after(
+        self,
+        before: Option<&NodeState<'_>>,
+        state: &NodeState<'_>,
+        by_mechanic: bool,
+    ) -> Self {
+        match (before.is_some_and(|before| before.seen.unschedulable), state.seen.unschedulable) {
+            (_, false) => Self::None,
+            (false, true) if by_mechanic => Self::Mechanic,
+            (false, true) => Self::Foreign,
+            (true, true) => self,
+        }
+    }
 }
 
 pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
@@ -22,15 +41,9 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         for (before, state) in timeline.steps(node) {
             let writer = state.written.filter(|request| promises.is_coordinator(request));
             if let Some(request) = writer {
-                judge_write(timeline, promises, cordon, before, state, request, findings);
+                judge_write(timeline, cordon, before, state, request, findings);
             }
-            cordon = match (before.is_some_and(|before| before.seen.unschedulable), state.seen.unschedulable)
-            {
-                (_, false) => Cordon::None,
-                (false, true) if writer.is_some() => Cordon::Mechanic,
-                (false, true) => Cordon::Foreign,
-                (true, true) => cordon,
-            };
+            cordon = cordon.after(before, state, writer.is_some());
         }
         judge_end(timeline, promises, node, cordon, findings);
     }
@@ -38,7 +51,6 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
 
 fn judge_write(
     timeline: &Timeline<'_>,
-    promises: &Promises,
     cordon: Cordon,
     before: Option<&NodeState<'_>>,
     after: &NodeState<'_>,
@@ -68,25 +80,24 @@ fn judge_write(
     }
     let unclaimed = before.seen.claim.is_some() && after.seen.claim.is_none();
     if unclaimed || (uncordoned && before.seen.held()) {
-        judge_release(timeline, promises, before, request, findings);
+        judge_release(timeline, before, request, findings);
     }
 }
 
 fn judge_release(
     timeline: &Timeline<'_>,
-    promises: &Promises,
     before: &NodeState<'_>,
     request: &Request,
     findings: &mut Findings,
 ) {
     let (caller, node, at) = (request.caller(), before.seen.name.as_str(), request.answered);
-    let hold = SignedDuration::try_from(promises.release_hold).unwrap_or(SignedDuration::MAX);
     let mut early = |why: String| {
         findings.broken(Check::ReleasedEarly, at, format!("{caller} gave {node} back {why}."));
     };
     for event in
         timeline.events.iter().filter(|event| event.node == node && event.announced < request.received)
     {
+        let hold = hold(timeline, event, request.received);
         match event.removed {
             Some(removed) if removed >= at => early(format!("while its event {} was still there", event.id)),
             None => early(format!("while its event {} was still there", event.id)),
@@ -103,11 +114,41 @@ fn judge_release(
     }
     let gone = |until: Option<Timestamp>| until.is_none_or(|until| until >= at);
     let mut outages = timeline.outages.iter().filter(|outage| outage.node == node);
-    if outages.any(|outage| outage.from < request.received && gone(outage.until)) {
+    if outages.clone().any(|outage| outage.from < request.received && gone(outage.until)) {
         early("while its VM was off".into());
     } else if !before.seen.ready {
         early("while it was not Ready".into());
     }
+    let boot = signed(timeline.at_least(request.received, |settings| settings.release_hold_after_boot));
+    let fresh = |booted: &Timestamp| {
+        *booted < request.received && sooner_than(*booted, boot - WATCH_LAG, request.received)
+    };
+    if let Some(booted) = outages.find_map(|outage| outage.until.filter(fresh)) {
+        early(format!(
+            "{:.1} s after its VM had booted; that must be {:.1} s ago",
+            request.received.duration_since(booted).as_secs_f64(),
+            boot.as_secs_f64()
+        ));
+    }
+}
+
+/// How long an event must be gone before its node is given back.
+fn hold(timeline: &Timeline<'_>, event: &EventLife<'_>, released: Timestamp) -> SignedDuration {
+    let went =
+        timeline.outages.iter().any(|outage| outage.node == event.node && outage.from >= event.announced);
+    signed(timeline.at_least(released, |settings| {
+        if event.event.event_type == "Terminate" && !went {
+            settings.release_hold_after_terminate
+        } else if event.started.is_none() {
+            settings.release_hold_never_started
+        } else {
+            settings.release_hold
+        }
+    }))
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 fn sooner_than(removed: Timestamp, hold: SignedDuration, released: Timestamp) -> bool {
@@ -121,7 +162,7 @@ fn judge_end(
     cordon: Cordon,
     findings: &mut Findings,
 ) {
-    if timeline.gone_nodes.contains(&node) || promises.may_stay_held.contains(node) {
+    if !timeline.exists(node, timeline.end) || promises.may_stay_held.contains(node) {
         return;
     }
     let Some(last) = timeline.nodes.get(node).and_then(|states| states.last()) else { return };

@@ -1,13 +1,20 @@
 //! One honest run in plain data, and for each promise the same run with that promise broken.
 
+mod limits;
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::judge;
-use crate::referee::history::{AzureFact, BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request};
+use crate::azure::Event;
+use crate::referee::history::{
+    AzureFact, BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request, SettingsSeen,
+};
 use crate::referee::promises::Promises;
+use crate::referee::settings::{Amount, Settings};
 use crate::referee::verdict::{Check, Verdict};
 
 const LEADER: &str = "mechanic-coordinator-a";
@@ -108,20 +115,22 @@ impl Run {
     }
 
     fn announce(&mut self, seconds: f64) {
-        self.azure(
-            seconds,
-            AzureFact::Announced {
-                event: EVENT.into(),
-                about: "Reboot".into(),
-                node: "n1".into(),
-                avoidable: true,
-            },
-        );
+        self.announce_event(seconds, "n1", &reboot());
+    }
+
+    fn announce_event(&mut self, seconds: f64, node: &str, event: &Event) {
+        let (event, nodes) = (Box::new(event.clone()), vec![node.to_owned()]);
+        let avoidable = event.event_status == "Scheduled";
+        self.azure(seconds, AzureFact::Announced { event, nodes, avoidable });
+    }
+
+    fn configure(&mut self, seconds: f64, data: &[(&str, &str)]) {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.add(seconds, Fact::Settings(SettingsSeen { namespace: "mechanic".into(), data }));
     }
 
     fn verdict(&self) -> Verdict {
-        let promises = Promises { release_hold: std::time::Duration::from_secs(3), ..Promises::default() };
-        judge(&self.history, &promises)
+        judge(&self.history, &promises())
     }
 
     #[track_caller]
@@ -129,6 +138,22 @@ impl Run {
         let verdict = self.verdict();
         assert_eq!(verdict.broken(), [check], "{verdict}");
     }
+}
+
+/// Two nodes, of which one may be drained at a time, and short holds.
+fn promises() -> Promises {
+    let settings = Settings {
+        max_cordoned: Amount::Number(2),
+        release_hold: Duration::from_secs(3),
+        release_hold_never_started: Duration::from_secs(5),
+        release_hold_after_boot: Duration::from_secs(4),
+        ..Settings::default()
+    };
+    Promises { settings, ..Promises::default() }
+}
+
+fn reboot() -> Event {
+    Event { event_id: EVENT.into(), ..Event::scheduled("Reboot", ["vm"], Duration::from_mins(15)) }
 }
 
 fn uid(name: &str) -> String {
@@ -309,6 +334,7 @@ fn a_node_is_given_back_only_when_all_is_over() {
         labelled: true,
         claim: Some("{}".into()),
         ready: false,
+        ..NodeSeen::default()
     };
     not_ready.add(31.0, Fact::Node(seen));
     released(not_ready, 34.0).breaks(Check::ReleasedEarly);
@@ -332,8 +358,7 @@ fn a_former_leader_writes_only_what_was_on_its_way() {
         run.lease(40.0, OTHER);
         let write = asked(answered, Some(LEADER), "create", "events", "an-event");
         run.request(answered, Request { received: at(received), ..write });
-        let hold = std::time::Duration::from_secs(3);
-        let promises = Promises { release_hold: hold, api_server_stalls: stalls, ..Promises::default() };
+        let promises = Promises { api_server_stalls: stalls, ..promises() };
         judge(&run.history, &promises)
     };
     let in_flight = after_change(39.9, 41.0, false);

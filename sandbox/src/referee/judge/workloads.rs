@@ -30,7 +30,8 @@ fn judge_event(timeline: &Timeline<'_>, promises: &Promises, event: &EventLife<'
             && !pod.stays
             && !pod.finished
             && life.gone.is_none_or(|gone| gone > impact + WATCH_LAG)
-            && !promises.may_stay_on_node.contains(&name);
+            && !promises.may_stay_on_node.contains(&name)
+            && !pod.labels.get("app").is_some_and(|app| promises.workloads_that_may_stay.contains(app));
         // The leader never evicts itself.
         let leads = pod.namespace == promises.namespace && timeline.leads(&pod.name, impact);
         if left && !leads {

@@ -1,0 +1,230 @@
+//! The limits and settings: each kept once and broken once.
+
+use super::*;
+use crate::referee::history::OPT_OUT_LABEL;
+
+fn event(id: &str, event_type: &str) -> Event {
+    Event { event_id: id.into(), ..Event::scheduled(event_type, ["vm"], Duration::from_mins(15)) }
+}
+
+/// The honest run, and a second drain in the midst of it, for this event.
+fn with_second_drain(second: &Event, settings: &[(&str, &str)]) -> Run {
+    let mut run = honest();
+    run.configure(1.0, settings);
+    run.announce_event(11.1, "n2", second);
+    run.write(11.2, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+    run.evict(13.0, LEADER, "other-1", 201);
+    run.gone(13.2, "other-1");
+    run.azure(20.0, AzureFact::Removed { event: "EVENT-2".into() });
+    run.write(33.0, Some(LEADER), "n2", false, None);
+    released(run, 34.0)
+}
+
+const SHORT: [(&str, &str); 4] = [
+    ("release-hold", "3s"),
+    ("release-hold-never-started", "5s"),
+    ("release-hold-after-terminate", "5s"),
+    ("release-hold-after-boot", "4s"),
+];
+
+fn short<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    SHORT.iter().chain(more).copied().collect()
+}
+
+#[test]
+fn the_config_map_sets_the_limit_and_a_broken_value_changes_nothing() {
+    let reboot = event("EVENT-2", "Reboot");
+    let with = |more: &[(&str, &str)]| with_second_drain(&reboot, &short(more));
+    with(&[]).breaks(Check::TooManyDrains);
+    with(&[("max-concurrent-drains", "10%")]).breaks(Check::TooManyDrains);
+    with(&[("max-concurrent-drains", "many")]).breaks(Check::TooManyDrains);
+    assert_eq!(with(&[("max-concurrent-drains", "2")]).verdict().broken(), []);
+    assert_eq!(with(&[("max-concurrent-drains", "100%")]).verdict().broken(), []);
+}
+
+#[test]
+fn a_limit_that_was_lowered_counts_once_it_can_be_known() {
+    let lowered = |seconds| {
+        let mut run =
+            with_second_drain(&event("EVENT-2", "Reboot"), &short(&[("max-concurrent-drains", "2")]));
+        run.configure(seconds, &short(&[("max-concurrent-drains", "1")]));
+        run
+    };
+    assert_eq!(lowered(12.9).verdict().broken(), [], "mechanic may not have seen it yet");
+    lowered(7.0).breaks(Check::TooManyDrains);
+    assert_eq!(lowered(20.0).verdict().broken(), [], "what runs, runs");
+}
+
+#[test]
+fn only_a_vm_that_is_destroyed_makes_the_limit_yield() {
+    let more = [("emergency-concurrent-drains", "2")];
+    let with = |event_type| with_second_drain(&event("EVENT-2", event_type), &short(&more));
+    assert_eq!(with("Preempt").verdict().broken(), []);
+    assert_eq!(with("Terminate").verdict().broken(), []);
+    with("Redeploy").breaks(Check::TooManyDrains);
+    let one = [("emergency-concurrent-drains", "1")];
+    with_second_drain(&event("EVENT-2", "Preempt"), &short(&one)).breaks(Check::TooManyDrains);
+    // A second event, which gives the VM back, makes it no emergency.
+    let mut both = with("Preempt");
+    both.announce_event(12.0, "n2", &event("EVENT-3", "Reboot"));
+    both.azure(20.0, AzureFact::Removed { event: "EVENT-3".into() });
+    both.breaks(Check::TooManyDrains);
+}
+
+#[test]
+fn no_more_of_a_pool_is_cordoned_than_allowed() {
+    let with = |event_type, max: &str| {
+        let mut run = honest();
+        run.configure(1.0, &short(&[("max-cordoned", max)]));
+        run.announce_event(11.1, "n2", &event("EVENT-2", event_type));
+        run.write(11.2, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+        run.azure(20.0, AzureFact::Removed { event: "EVENT-2".into() });
+        run.write(33.0, Some(LEADER), "n2", false, None);
+        released(run, 34.0)
+    };
+    with("Reboot", "1").breaks(Check::TooManyCordoned);
+    with("Reboot", "50%").breaks(Check::TooManyCordoned);
+    assert_eq!(with("Reboot", "51%").verdict().broken(), [], "shares are rounded up");
+    assert_eq!(with("Preempt", "1").verdict().broken(), []);
+}
+
+#[test]
+fn a_cordon_of_somebody_else_is_none_of_mechanics() {
+    let mut run = honest();
+    run.configure(1.0, &short(&[("max-cordoned", "1")]));
+    run.write(5.0, None, "n2", true, None);
+    assert_eq!(released(run, 34.0).verdict().broken(), []);
+}
+
+#[test]
+fn pods_stay_where_an_event_does_them_no_harm() {
+    let freeze = |seconds, description: &str| Event {
+        duration_in_seconds: seconds,
+        description: description.into(),
+        ..event("EVENT-2", "Freeze")
+    };
+    let with = |event: &Event| with_second_drain(event, &short(&[("max-concurrent-drains", "2")]));
+    let migration =
+        "Virtual machine is being paused because of a memory-preserving Live Migration operation.";
+    with(&freeze(10, "")).breaks(Check::MovedInVain);
+    with(&freeze(0, "")).breaks(Check::MovedInVain);
+    with(&freeze(30, migration).started()).breaks(Check::MovedInVain);
+    with(&event("EVENT-2", "Hibernate")).breaks(Check::MovedInVain);
+    for harmful in
+        [freeze(11, ""), freeze(-1, ""), freeze(5, migration), event("EVENT-2", "Reboot").started()]
+    {
+        assert_eq!(with(&harmful).verdict().broken(), [], "{harmful:?}");
+    }
+}
+
+#[test]
+fn while_paused_nothing_new_begins() {
+    let paused = |from: f64, until: f64| {
+        let mut run = released(honest(), 34.0);
+        run.configure(from, &short(&[("paused", "true")]));
+        run.configure(until, &SHORT);
+        run
+    };
+    // The claim comes at 10.5, evictions at 11 and 15, the release at 34.
+    paused(4.0, 12.0).breaks(Check::PausedAndBegan);
+    paused(8.0, 33.0).breaks(Check::PausedAndBegan);
+    assert_eq!(paused(8.0, 14.0).verdict().broken(), [], "too short to be seen");
+    assert_eq!(paused(16.0, 40.0).verdict().broken(), [], "what is to be given back is given back");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_but_who_leads() {
+    let mut run = Run::new();
+    run.configure(1.0, &[("dry-run", "true")]);
+    run.lease(8.0, LEADER);
+    let mut review = asked(9.0, Some(LEADER), "create", "tokenreviews", "");
+    review.code = 201;
+    run.request(9.0, review);
+    run.request(9.0, asked(9.0, Some(LEADER), "patch", "configmaps", "mechanic-accepted"));
+    assert_eq!(run.verdict().broken(), []);
+    let wrote = |resource: &str, code| {
+        let mut run = run.clone();
+        run.request(9.5, Request { code, ..asked(9.5, Some(LEADER), "create", resource, "x") });
+        run
+    };
+    wrote("events", 201).breaks(Check::DryRunAndWrote);
+    wrote("configmaps", 409).breaks(Check::DryRunAndWrote);
+    let mut over = run.clone();
+    over.configure(9.4, &[]);
+    over.request(9.6, asked(9.6, Some(LEADER), "create", "events", "x"));
+    assert_eq!(over.verdict().broken(), [], "it is over");
+}
+
+#[test]
+fn a_node_that_is_opted_out_is_left_alone() {
+    let opted_out = |seconds: f64, value: &str| {
+        let mut run = honest();
+        let mut request = asked(seconds, None, "patch", "nodes", "n1");
+        // Between the Node as it was first seen and the claim.
+        request.answer = Some(json!({
+            "kind": "Node", "apiVersion": "v1",
+            "metadata": { "name": "n1", "uid": "n1", "resourceVersion": "103",
+                          "labels": { OPT_OUT_LABEL: value } },
+        }));
+        run.request(seconds, request);
+        released(run, 34.0)
+    };
+    opted_out(2.0, "true").breaks(Check::OptedOut);
+    assert_eq!(opted_out(2.0, "false").verdict().broken(), []);
+    assert_eq!(opted_out(9.0, "true").verdict().broken(), [], "mechanic may not have seen it yet");
+}
+
+#[test]
+fn a_terminate_that_vanishes_while_the_vm_lives_is_doubted_for_longer() {
+    let vanished = |hold: &str, goes: bool| {
+        let mut run = Run::new();
+        run.configure(1.0, &[("release-hold-after-terminate", hold)]);
+        run.announce_event(10.0, "n1", &Event { event_id: EVENT.into(), ..event(EVENT, "Terminate") });
+        run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+        run.azure(12.0, AzureFact::Started { event: EVENT.into() });
+        if goes {
+            run.azure(13.0, AzureFact::PoweredOff { node: "n1".into() });
+            run.azure(14.0, AzureFact::PoweredOn { node: "n1".into() });
+        }
+        run.azure(15.0, AzureFact::Removed { event: EVENT.into() });
+        run.lease(24.0, LEADER);
+        released(run, 25.0)
+    };
+    vanished("11s", false).breaks(Check::ReleasedEarly);
+    assert_eq!(vanished("9s", false).verdict().broken(), []);
+    assert_eq!(
+        vanished("11s", true).verdict().broken(),
+        [],
+        "a VM that went and came back is another matter"
+    );
+}
+
+#[test]
+fn an_event_that_never_started_and_a_vm_that_just_booted_are_waited_for() {
+    let mut cancelled = Run::new();
+    cancelled.announce(10.0);
+    cancelled.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+    cancelled.azure(12.0, AzureFact::Removed { event: EVENT.into() });
+    cancelled.lease(14.0, LEADER);
+    released(cancelled.clone(), 16.0).breaks(Check::ReleasedEarly);
+    assert_eq!(released(cancelled, 17.5).verdict().broken(), []);
+
+    let booted = |hold| {
+        let mut run = released(honest(), 34.0);
+        run.configure(1.0, &[("release-hold-after-boot", hold)]);
+        run
+    };
+    booted("10s").breaks(Check::ReleasedEarly);
+    assert_eq!(booted("9s").verdict().broken(), []);
+}
+
+#[test]
+fn an_event_of_a_vm_that_was_replaced_is_over() {
+    let mut run = Run::new();
+    run.announce(10.0);
+    run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+    run.lease(12.0, LEADER);
+    assert_eq!(released(run.clone(), 20.0).verdict().broken(), [Check::ReleasedEarly]);
+    run.azure(11.0, AzureFact::Replaced { node: "n1".into() });
+    assert_eq!(released(run, 20.0).verdict().broken(), []);
+}
