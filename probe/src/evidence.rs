@@ -33,11 +33,25 @@ struct Row {
     first: Polled,
 }
 
+impl Row {
+    /// The row with one poll more; a new one where there is none to go on with.
+    fn with(row: Option<Self>, polled: Polled) -> Self {
+        match row {
+            Some(row) => Self { polls: row.polls.saturating_add(1), ..row },
+            None => Self { polls: 1, first: polled },
+        }
+    }
+}
+
 /// What was read, and how surely.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     shown: Option<Shown>,
+    /// Of the present document.
     row: Option<Row>,
+    /// Whatever document they showed.
+    unbroken: Option<Row>,
+    unbroken_rows: u64,
     newest: Option<Instant>,
     continuous_since: Option<Instant>,
     incarnation: Option<i64>,
@@ -56,10 +70,9 @@ impl Evidence {
         self.newest = Some(polled.asked);
 
         let same = self.shown.as_ref().is_some_and(|shown| shown.document.says_the_same_as(&document));
-        self.row = Some(match self.row.filter(|_| same) {
-            Some(row) => Row { polls: row.polls.saturating_add(1), ..row },
-            None => Row { polls: 1, first: polled },
-        });
+        self.row = Some(Row::with(self.row.filter(|_| same), polled));
+        self.unbroken_rows += u64::from(self.unbroken.is_none());
+        self.unbroken = Some(Row::with(self.unbroken, polled));
         if same {
             return None;
         }
@@ -72,6 +85,7 @@ impl Evidence {
     /// A poll that failed: the row starts anew, the document stays the last that is known.
     pub fn failed(&mut self) {
         self.row = None;
+        self.unbroken = None;
     }
 
     /// The present document; none before the first valid poll.
@@ -85,15 +99,20 @@ impl Evidence {
     #[must_use]
     pub fn at(&self, now: Instant) -> Option<v1::Evidence> {
         let newest = self.newest?;
-        let span =
-            self.row.map_or(Duration::ZERO, |row| newest.saturating_duration_since(row.first.answered));
+        let polls = |row: Option<Row>| row.map_or(0, |row| row.polls);
+        let span = |row: Option<Row>| {
+            row.map_or(Duration::ZERO, |row| newest.saturating_duration_since(row.first.answered))
+        };
         let continuous_for =
             self.continuous_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         Some(v1::Evidence {
-            consecutive_polls: self.row.map_or(0, |row| row.polls),
-            span: Some(wire(span)),
+            consecutive_polls: polls(self.row),
+            span: Some(wire(span(self.row))),
             newest_age: Some(wire(now.saturating_duration_since(newest))),
             continuous_for: Some(wire(continuous_for)),
+            unbroken_polls: polls(self.unbroken),
+            unbroken_span: Some(wire(span(self.unbroken))),
+            unbroken_row: self.unbroken_rows,
         })
     }
 }

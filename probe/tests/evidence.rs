@@ -115,3 +115,22 @@ fn an_incarnation_that_goes_back_restarts_continuity_and_the_row() {
     );
     assert_eq!(bench.proof(3500), (1, 0, 500, 500));
 }
+
+#[test]
+fn an_unbroken_row_runs_on_over_changes_of_the_document_and_ends_with_a_failed_poll() {
+    let mut bench = Bench::new();
+    bench.valid(EMPTY, 0, 0);
+    bench.valid(EMPTY, 1000, 1000);
+    bench.valid(REBOOT, 2000, 2000);
+    let proof = |bench: &Bench| {
+        let evidence = bench.evidence.at(bench.at(9000)).unwrap();
+        let span = Duration::try_from(evidence.unbroken_span.unwrap()).unwrap();
+        (evidence.consecutive_polls, evidence.unbroken_polls, span.as_millis(), evidence.unbroken_row)
+    };
+    assert_eq!(proof(&bench), (1, 3, 2000, 1));
+    bench.evidence.failed();
+    bench.evidence.failed();
+    assert_eq!(proof(&bench), (0, 0, 0, 1));
+    bench.valid(REBOOT, 5000, 5000);
+    assert_eq!(proof(&bench), (1, 1, 0, 2));
+}

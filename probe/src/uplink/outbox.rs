@@ -128,5 +128,6 @@ fn observation(shown: &Shown, reading: &Reading, now: Instant) -> Observation {
         unreadable_entries: shown.document.unreadable.clone(),
         evidence: reading.evidence.at(now),
         document: shown.document.body.clone(),
+        document_number: shown.serial,
     }
 }
