@@ -56,9 +56,25 @@ async fn forged(house: &House, victim: &NodeSpec) -> Vec<ReportRequest> {
         .to_vec()
 }
 
-async fn refusal(leader: &PodProcess, token: &str) -> Status {
-    let mut probe = ProbeServiceClient::new(channel(leader).await);
-    probe.report(with_token(tokio_stream::pending(), token)).await.map(|_| ()).unwrap_err()
+/// What the leader says to a stream with this token. Only a leader looks at tokens, and a new one knows that it
+/// leads a moment after everybody else does.
+async fn refusal(house: &House, token: &str) -> Status {
+    house
+        .wait("a coordinator that leads refuses the stream", async || {
+            let mut probe = ProbeServiceClient::new(channel(&house.leader().await).await);
+            let answer = probe.report(with_token(tokio_stream::pending(), token)).await;
+            let mut answers = match answer {
+                Ok(answers) => answers.into_inner(),
+                Err(status) => return Some(status),
+            };
+            let first = answers.message().await.unwrap().unwrap().message;
+            assert!(
+                matches!(first, Some(Answer::Redirect(_) | Answer::NoLeader(_))),
+                "the token is accepted: {first:?}"
+            );
+            None
+        })
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,14 +84,14 @@ async fn a_probe_moves_nothing_but_what_its_token_is_bound_to() {
     let (own, victim) = (&house.nodes[0], &house.nodes[1]);
 
     // No token, a wrong audience, another account, a token without a node.
-    assert_eq!(refusal(&leader, "").await.code(), Code::Unauthenticated);
+    assert_eq!(refusal(&house, "").await.code(), Code::Unauthenticated);
     let wrong_audience = house.token("mechanic-probe", &[]).await;
-    assert_eq!(refusal(&leader, &wrong_audience).await.code(), Code::Unauthenticated);
+    assert_eq!(refusal(&house, &wrong_audience).await.code(), Code::Unauthenticated);
     let audience = "--audience=mechanic-coordinator";
     let other_account = house.token("mechanic-coordinator", &[audience]).await;
-    assert_eq!(refusal(&leader, &other_account).await.code(), Code::PermissionDenied);
+    assert_eq!(refusal(&house, &other_account).await.code(), Code::PermissionDenied);
     let without_node = house.token("mechanic-probe", &[audience]).await;
-    assert_eq!(refusal(&leader, &without_node).await.code(), Code::PermissionDenied);
+    assert_eq!(refusal(&house, &without_node).await.code(), Code::PermissionDenied);
 
     // A forged node name, over a stream whose token is the own node's.
     let mut probe = ProbeServiceClient::new(channel(&leader).await);
