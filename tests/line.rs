@@ -80,6 +80,8 @@ async fn imds_failing_in_any_way_in_mid_event_releases_nothing() {
         Behaviour::Refused,
     ];
     let house = House::with_nodes(u32::try_from(ways.len()).unwrap() + 1, ways.len()).await;
+    // All at once, so that one outage of each kind is enough.
+    house.configure(json!({"max-cordoned": "100%"})).await;
     let hit = &house.nodes[..ways.len()];
     let events: Vec<_> = hit.iter().map(|node| house.announce_reboot(node)).collect();
     for node in hit {

@@ -2,13 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt::Write as _,
     sync::Arc,
     time::Duration,
 };
 
 use kube::Client;
-use mechanic_plan::{ClaimOnNode, ClaimPhase, DrainOrder, Fleet as Snapshot, Node, NodeWrite, Plan, Reason};
+use mechanic_plan::{Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan};
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -17,10 +16,15 @@ use tokio::{
 use crate::{
     clock,
     drain::{Drain, DrainTarget, Evictions},
-    events::{NodeEvents, Step, step_of_reason, step_of_write},
-    fleet::{Fleet, NodeView},
-    node_writes::{NodeWriteError, NodeWrites},
+    events::{NodeEvents, Telling},
+    fleet::{AcceptedSettings, Fleet, NodeView},
+    gate::Gate,
+    node_writes::{NodeWriteError, NodeWrites, begins_drain},
+    story::Story,
 };
+
+/// Before what could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is needed to act.
 pub(crate) struct Effects {
@@ -29,40 +33,36 @@ pub(crate) struct Effects {
     pub(crate) leader_pod_uid: String,
     /// For lists and watches of pods.
     pub(crate) reading: Client,
+    pub(crate) gate: Gate,
     pub(crate) node_writes: NodeWrites,
     pub(crate) evictions: Evictions,
     pub(crate) events: NodeEvents,
+    pub(crate) accepted_settings: AcceptedSettings,
 }
 
 /// Acts on one plan after the other. Dropping it cancels everything under way.
 pub(crate) struct Act {
     effects: Arc<Effects>,
-    tasks: JoinSet<Option<Telling>>,
+    tasks: JoinSet<()>,
     /// What each task is for, so that one that breaks is known too.
     purposes: HashMap<Id, Purpose>,
     writing: HashSet<String>,
     draining: HashMap<String, Running>,
-    /// The reason last told of each node that has one.
-    told: HashMap<String, &'static str>,
+    story: Story,
+    /// The settings whose keeping was begun last.
+    kept: Option<Accepted>,
 }
 
 enum Purpose {
     Write(String),
     Drain(String),
-    Telling,
+    Other,
 }
 
 struct Running {
     node_uid: String,
     order: watch::Sender<DrainOrder>,
     task: AbortHandle,
-}
-
-/// An Event that is to be published.
-struct Telling {
-    node: String,
-    uid: String,
-    step: Step,
 }
 
 impl Act {
@@ -73,7 +73,8 @@ impl Act {
             purposes: HashMap::new(),
             writing: HashSet::new(),
             draining: HashMap::new(),
-            told: HashMap::new(),
+            story: Story::default(),
+            kept: None,
         }
     }
 
@@ -102,14 +103,14 @@ impl Act {
         self.tasks.shutdown().await;
     }
 
-    fn settle(&mut self, ended: Result<(Id, Option<Telling>), JoinError>) {
-        let (id, telling) = match ended {
-            Ok((id, telling)) => (id, telling),
+    fn settle(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
             Err(error) => {
                 if !error.is_cancelled() {
                     tracing::error!(%error, "a task broke; what it did is planned again");
                 }
-                (error.id(), None)
+                error.id()
             }
         };
         match self.purposes.remove(&id) {
@@ -119,10 +120,7 @@ impl Act {
                     self.draining.remove(&node);
                 }
             }
-            Some(Purpose::Telling) | None => {}
-        }
-        if let Some(telling) = telling {
-            self.publish(telling);
+            Some(Purpose::Other) | None => {}
         }
     }
 
@@ -132,39 +130,53 @@ impl Act {
         self.draining.retain(|name, running| {
             let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
             match plan.get(name).filter(|_| still_there) {
-                Some(decision) => drop(running.order.send_if_modified(|order| {
-                    let before = std::mem::replace(order, decision.drain);
-                    before != *order
-                })),
+                Some(decision) => {
+                    let order = order(fleet, decision);
+                    running.order.send_if_modified(|before| std::mem::replace(before, order) != order);
+                }
                 None => running.task.abort(),
             }
             still_there
         });
     }
 
-    /// Starts what the plan asks for and doesn't run yet.
+    /// Starts what the plan asks for and doesn't run yet. In a dry run it only looks.
     pub(crate) fn start(&mut self, fleet: &Snapshot, plan: &Plan) {
-        self.told.retain(|name, _| plan.contains_key(name));
+        self.keep_settings();
+        self.story.retain(|name| plan.contains_key(name));
         for (name, decision) in plan {
             let Some(node) = fleet.nodes.get(name) else { continue };
-            self.tell(name, node, &decision.reason);
-            if let Some(write) = &decision.write
-                && self.writing.insert(name.clone())
-            {
-                if begins_drain(node, write) {
-                    self.effects.fleet.change(|state| state.drain_write_begins(name));
+            if !fleet.config.dry_run {
+                for telling in self.story.tell(name, node, decision) {
+                    self.publish(name, node, telling);
                 }
-                let task = Arc::clone(&self.effects).write(name.clone(), Arc::clone(node), write.clone());
-                self.spawn(Purpose::Write(name.clone()), task);
+                if let Some(write) = &decision.write
+                    && self.writing.insert(name.clone())
+                {
+                    self.write(name, node, write);
+                }
             }
-            if decision.drain != DrainOrder::Stop && !self.draining.contains_key(name) {
-                self.drain(name, node, decision.drain);
+            let order = order(fleet, decision);
+            if order != DrainOrder::Stop && !self.draining.contains_key(name) {
+                self.drain(name, node, order);
             }
         }
     }
 
+    fn write(&mut self, name: &str, node: &Arc<Node>, write: &NodeWrite) {
+        match write {
+            NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => {
+                self.effects.fleet.change(|state| state.drain_write_begins(name));
+            }
+            NodeWrite::Hold { .. } => {}
+            NodeWrite::Release { .. } => self.story.release_begins(name),
+        }
+        let task = Arc::clone(&self.effects).write(name.to_owned(), Arc::clone(node), write.clone());
+        self.spawn(Purpose::Write(name.to_owned()), task);
+    }
+
     fn drain(&mut self, name: &str, node: &Node, order: DrainOrder) {
-        if node.drain.as_ref().is_some_and(|drain| drain.clean) {
+        if node.drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean) {
             return;
         }
         let (order, orders) = watch::channel(order);
@@ -180,74 +192,66 @@ impl Act {
             fleet: Arc::clone(&self.effects.fleet),
             orders,
         };
-        let task = self.spawn(Purpose::Drain(name.to_owned()), async {
-            drain.run().await;
-            None
-        });
+        let task = self.spawn(Purpose::Drain(name.to_owned()), drain.run());
         self.draining.insert(name.to_owned(), Running { node_uid: node.uid.clone(), order, task });
     }
 
-    /// Tells each new reason once.
-    fn tell(&mut self, name: &str, node: &Node, reason: &Reason) {
-        let Some(step) = step_of_reason(reason) else {
-            self.told.remove(name);
-            return;
-        };
-        if self.told.insert(name.to_owned(), step.reason) != Some(step.reason) {
-            tracing::info!(node = name, reason = step.reason, "{}", step.note);
-            self.publish(Telling { node: name.to_owned(), uid: node.uid.clone(), step });
+    fn publish(&mut self, name: &str, node: &Node, telling: Telling) {
+        tracing::info!(node = name, reason = %telling.code, "{}", telling.note);
+        let (effects, name, uid) = (Arc::clone(&self.effects), name.to_owned(), node.uid.clone());
+        self.spawn(Purpose::Other, async move { effects.events.publish(&name, &uid, telling).await });
+    }
+
+    /// A next leader must not fall back on older settings than these.
+    fn keep_settings(&mut self) {
+        let accepted = self.effects.fleet.read(|state| state.settings().accepted);
+        if self.kept.as_ref() != Some(&accepted) {
+            self.kept = Some(accepted.clone());
+            let effects = Arc::clone(&self.effects);
+            self.spawn(Purpose::Other, async move { effects.keep(&accepted).await });
         }
     }
 
-    fn publish(&mut self, Telling { node, uid, step }: Telling) {
-        let effects = Arc::clone(&self.effects);
-        self.spawn(Purpose::Telling, async move {
-            effects.events.publish(&node, &uid, step).await;
-            None
-        });
-    }
-
-    fn spawn(
-        &mut self,
-        purpose: Purpose,
-        task: impl Future<Output = Option<Telling>> + Send + 'static,
-    ) -> AbortHandle {
+    fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let handle = self.tasks.spawn(task);
         self.purposes.insert(handle.id(), purpose);
         handle
     }
 }
 
+/// What a drain is told: in a dry run to look, whatever the plan would do.
+fn order(fleet: &Snapshot, decision: &Decision) -> DrainOrder {
+    match decision.drain {
+        DrainOrder::Run(worst) if fleet.config.dry_run => DrainOrder::Look(worst),
+        order => order,
+    }
+}
+
 impl Effects {
     /// Writes what was decided on `node` as it was then, or nothing.
-    async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite) -> Option<Telling> {
+    async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite) {
         let again_in = match self.node_writes.write(&name, &node, &write).await {
             Ok(written) => {
                 if let Some(view) = NodeView::of(&written) {
                     self.fleet.change(|state| state.apply_answer(view, clock::monotonic()));
                 }
-                let step = told_of(&node, &write);
-                if let Some(step) = &step {
-                    tracing::info!(node = name, reason = step.reason, "{}", step.note);
-                }
-                return step.map(|step| Telling { node: name, uid: node.uid.clone(), step });
+                return;
             }
             Err(NodeWriteError::Stale | NodeWriteError::Gone) => Duration::from_millis(20),
             Err(NodeWriteError::Write(error)) if error.is_unknown() => {
                 tracing::warn!(node = name, %error, "node not written, as far as is known; it is read again");
                 self.read_again(&name, &node).await;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                return None;
+                tokio::time::sleep(AGAIN).await;
+                return;
             }
             Err(error) => {
                 tracing::warn!(node = name, %error, "node not written; it is decided upon again");
-                Duration::from_secs(1)
+                AGAIN
             }
         };
         self.fleet.change(|state| state.drain_write_failed(&name, &node.uid));
         self.read_again(&name, &node).await;
         tokio::time::sleep(again_in).await;
-        None
     }
 
     /// The watch may lag behind or be broken: what was refused must not be tried again on the same view.
@@ -262,29 +266,11 @@ impl Effects {
             Err(error) => tracing::warn!(node = name, error, "node not read again; the watch will show it"),
         }
     }
-}
 
-fn begins_drain(node: &Node, write: &NodeWrite) -> bool {
-    phase(node) != Some(ClaimPhase::Draining)
-        && matches!(write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Draining)
-}
-
-fn phase(node: &Node) -> Option<ClaimPhase> {
-    match &node.claim {
-        ClaimOnNode::Readable(claim) => Some(claim.phase),
-        _ => None,
-    }
-}
-
-/// The step that a write which went through was.
-fn told_of(node: &Node, write: &NodeWrite) -> Option<Step> {
-    let mut step = step_of_write(phase(node), write)?;
-    if matches!(write, NodeWrite::Hold { claim, .. } if claim.phase == ClaimPhase::Drained) {
-        let stay = node.drain.iter().flat_map(|drain| &drain.pods).filter(|pod| !pod.verdict.must_leave());
-        for pod in stay {
-            // Writing to a String can't fail.
-            let _ = write!(step.note, "; {}/{}: {}", pod.namespace, pod.name, pod.verdict);
+    async fn keep(&self, accepted: &Accepted) {
+        while let Err(error) = self.accepted_settings.keep(&self.gate, accepted).await {
+            tracing::warn!(error, "the settings that are accepted are not kept yet; it is tried again");
+            tokio::time::sleep(AGAIN).await;
         }
     }
-    Some(step)
 }

@@ -3,9 +3,13 @@
 //! One value behind one lock, changed by small synchronous steps and never across an await. Whoever changes
 //! it wakes the planner.
 
+mod accepted_settings;
+mod budget_watch;
+mod budgets;
 mod config_watch;
 mod node_view;
 mod node_watch;
+mod polls;
 mod record;
 mod state;
 
@@ -16,11 +20,15 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
+pub(crate) use accepted_settings::AcceptedSettings;
+pub(crate) use budget_watch::watch_budgets;
+pub(crate) use budgets::Budgets;
 pub(crate) use config_watch::watch_config;
 pub(crate) use node_view::NodeView;
 pub(crate) use node_watch::watch_nodes;
-pub(crate) use record::{NodeVersion, SessionId};
-pub(crate) use state::FleetState;
+pub(crate) use polls::{Polls, Row};
+pub(crate) use record::Seen;
+pub(crate) use state::{FleetState, NodeVersion, SessionId, Settings};
 
 /// An epoch this far beyond the leader's can't have come about by elections: a forged claim, which must not
 /// drive the count of epochs.
@@ -32,6 +40,7 @@ pub(crate) struct Fleet {
     state: Mutex<FleetState>,
     changed: Notify,
     relist: Notify,
+    budgets: Arc<Budgets>,
     highest_claim_epoch: Arc<AtomicU64>,
 }
 
@@ -61,6 +70,11 @@ impl Fleet {
 
     async fn relist_requested(&self) {
         self.relist.notified().await;
+    }
+
+    /// The PodDisruptionBudgets, which change without waking anybody.
+    pub(crate) fn budgets(&self) -> Arc<Budgets> {
+        Arc::clone(&self.budgets)
     }
 
     /// The highest credible epoch in any claim, kept current for the elector.

@@ -2,10 +2,10 @@
 
 mod forward_to_leader;
 
-use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase};
+use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
-    NodeStatus, PodStatus, ProbeCoverage, fleet_service_server::FleetService,
+    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, fleet_service_server::FleetService,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -34,7 +34,13 @@ impl FleetService for FleetReader {
             })
             .map(|(name, node, decision)| node_status(name, node, decision, &decided))
             .collect();
-        Ok(Response::new(ListNodesResponse { nodes, epoch: decided.fleet.epoch }))
+        let config = &decided.fleet.config;
+        Ok(Response::new(ListNodesResponse {
+            nodes,
+            epoch: decided.fleet.epoch,
+            paused: config.paused,
+            dry_run: config.dry_run,
+        }))
     }
 
     async fn explain_node(
@@ -83,12 +89,17 @@ fn node_status(name: &str, node: &Node, decision: &Decision, decided: &Decided) 
     NodeStatus {
         name: name.to_owned(),
         phase: phase(decision.phase).into(),
-        reason: decision.reason.code().to_owned(),
+        reason: decision.reason.code().to_string(),
         message: decision.reason.to_string(),
         coverage: coverage(decision.coverage).into(),
         last_heard: last_heard.and_then(|age| age.try_into().ok()),
         schedulable: !node.unschedulable,
+        warnings: decision.warnings.iter().map(warning).collect(),
     }
+}
+
+fn warning(reason: &Reason) -> NodeWarning {
+    NodeWarning { reason: reason.code().to_string(), message: reason.to_string() }
 }
 
 fn events(node: &Node) -> Vec<EventStatus> {
@@ -134,7 +145,7 @@ fn pods(node: &Node) -> Vec<PodStatus> {
         PodStatus {
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
-            reason: pod.verdict.code().to_owned(),
+            reason: pod.verdict.code().to_string(),
             message,
         }
     })
@@ -155,6 +166,8 @@ fn phase(phase: Phase) -> NodePhase {
 fn coverage(coverage: Coverage) -> ProbeCoverage {
     match coverage {
         Coverage::Covered => ProbeCoverage::Covered,
+        Coverage::Disagrees => ProbeCoverage::Disagrees,
+        Coverage::Absent => ProbeCoverage::Absent,
         Coverage::Unknown => ProbeCoverage::Unknown,
         Coverage::Mute => ProbeCoverage::Mute,
         Coverage::Failing => ProbeCoverage::Failing,

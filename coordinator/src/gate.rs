@@ -1,23 +1,43 @@
-//! The one gate for writes: each asks the Permit immediately before it is sent, and may not outlive it.
+//! The one gate for writes: each asks the settings and the Permit immediately before it is sent, and may not
+//! outlive the Permit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube::core::Status;
 use mechanic_leadership::{NotLeading, Permit, Permits};
+use mechanic_plan::Config;
 use thiserror::Error;
+
+use crate::fleet::Fleet;
 
 /// No write is waited for longer than this.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lets writes pass while this process leads.
+/// Lets writes pass while this process leads and nothing keeps them back.
 #[derive(Clone)]
 pub(crate) struct Gate {
     permits: Permits,
+    fleet: Arc<Fleet>,
+}
+
+/// What a write is for, and so what keeps it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent<'a> {
+    /// A cordon, a drain's beginning or an eviction on the node of that name: nothing of the kind while mechanic
+    /// is paused, or where the node is opted out.
+    Disrupt(&'a str),
+    /// It says how things stand, or gives a node back.
+    Tell,
+    /// It keeps the settings, a dry run's among them.
+    KeepSettings,
 }
 
 /// A write that did not go through, as far as is known.
 #[derive(Debug, Error)]
 pub(crate) enum WriteError {
+    /// Nothing was sent, by somebody's will.
+    #[error("not sent: {0}")]
+    HeldBack(&'static str),
     /// Nothing was sent.
     #[error("not sent: {0}")]
     NotLeading(#[from] NotLeading),
@@ -37,11 +57,11 @@ impl WriteError {
 }
 
 impl Gate {
-    pub(crate) fn new(permits: Permits) -> Self {
-        Self { permits }
+    pub(crate) fn new(permits: Permits, fleet: Arc<Fleet>) -> Self {
+        Self { permits, fleet }
     }
 
-    /// Whether a write would pass now.
+    /// Whether this process leads now.
     pub(crate) fn is_open(&self) -> bool {
         self.permits.check().is_ok()
     }
@@ -49,17 +69,43 @@ impl Gate {
     /// Sends one write under a live Permit.
     pub(crate) async fn write<T>(
         &self,
+        intent: Intent<'_>,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
+        self.check(intent)?;
         send(self.permits.check()?, request).await
     }
 
     /// Renews the Lease, then sends: for what must not be done on an old Permit.
     pub(crate) async fn renew_then_write<T>(
         &self,
+        intent: Intent<'_>,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
-        send(self.permits.renew().await?, request).await
+        let permit = self.permits.renew().await?;
+        self.check(intent)?;
+        send(permit, request).await
+    }
+
+    fn check(&self, intent: Intent<'_>) -> Result<(), WriteError> {
+        let (config, opted_out) = self.fleet.read(|state| {
+            let opted_out = match intent {
+                Intent::Disrupt(node) => state.node(node).is_some_and(|node| node.opted_out),
+                Intent::Tell | Intent::KeepSettings => false,
+            };
+            (state.settings().config, opted_out)
+        });
+        held_back(intent, &config, opted_out).map_or(Ok(()), |why| Err(WriteError::HeldBack(why)))
+    }
+}
+
+fn held_back(intent: Intent<'_>, config: &Config, opted_out: bool) -> Option<&'static str> {
+    match intent {
+        Intent::KeepSettings => None,
+        _ if config.dry_run => Some("this is a dry run"),
+        Intent::Tell => None,
+        Intent::Disrupt(_) if config.paused => Some("mechanic is paused"),
+        Intent::Disrupt(_) => opted_out.then_some("the node is opted out"),
     }
 }
 
@@ -69,5 +115,27 @@ async fn send<T>(permit: Permit, request: impl Future<Output = kube::Result<T>>)
         Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
         Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
         Err(_) => Err(WriteError::Unknown("it took too long".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_paused_or_opted_out_is_not_disrupted_and_given_back_all_the_same() {
+        let paused = Config { paused: true, ..Config::default() };
+        assert!(held_back(Intent::Disrupt("n"), &Config::default(), false).is_none());
+        assert!(held_back(Intent::Disrupt("n"), &paused, false).is_some());
+        assert!(held_back(Intent::Disrupt("n"), &Config::default(), true).is_some());
+        assert!(held_back(Intent::Tell, &paused, true).is_none());
+    }
+
+    #[test]
+    fn a_dry_run_writes_nothing_but_what_keeps_it_one() {
+        let dry_run = Config { dry_run: true, ..Config::default() };
+        assert!(held_back(Intent::Disrupt("n"), &dry_run, false).is_some());
+        assert!(held_back(Intent::Tell, &dry_run, false).is_some());
+        assert!(held_back(Intent::KeepSettings, &dry_run, false).is_none());
     }
 }

@@ -17,6 +17,7 @@ mod kubernetes;
 mod node_writes;
 mod planner;
 mod server;
+mod story;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use crate::{
     act::{Act, Effects},
     drain::Evictions,
     events::NodeEvents,
-    fleet::{Fleet, FleetState, watch_config, watch_nodes},
+    fleet::{AcceptedSettings, Fleet, FleetState, watch_budgets, watch_config, watch_nodes},
     fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
     intake::{Intake, Reviewer},
@@ -59,7 +60,15 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let watches = CancellationToken::new();
     let _stop_watches = watches.clone().drop_guard();
     until(&watches, watch_nodes(clients.reading.clone(), Arc::clone(&fleet)));
-    until(&watches, watch_config(clients.reading.clone(), namespace.clone(), Arc::clone(&fleet)));
+    until(&watches, watch_budgets(clients.reading.clone(), fleet.budgets()));
+    let accepted_settings = AcceptedSettings::new(clients.acting.clone(), &namespace);
+    let config = watch_config(
+        clients.reading.clone(),
+        namespace.clone(),
+        accepted_settings.clone(),
+        Arc::clone(&fleet),
+    );
+    until(&watches, config);
 
     // Lead, or follow; not before the claims are known, which the next epoch must be above.
     tokio::select! {
@@ -89,14 +98,16 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let mut server = tokio::spawn(server.serve(serving.clone()));
 
     // Plan and act.
-    let gate = Gate::new(permits);
+    let gate = Gate::new(permits, Arc::clone(&fleet));
     let effects = Effects {
         fleet,
         leader_pod_uid: pod_uid,
         reading: clients.reading,
+        gate: gate.clone(),
         node_writes: NodeWrites::new(clients.acting.clone(), gate.clone()),
         evictions: Evictions::new(clients.acting.clone(), gate.clone()),
         events: NodeEvents::new(clients.acting, gate.clone(), &pod_name),
+        accepted_settings,
     };
     let outcome = tokio::select! {
         outcome = lead(Arc::new(effects), gate, leadership, decide, &shutdown) => outcome,

@@ -7,11 +7,13 @@ use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
-use mechanic_plan::{CLAIM_ANNOTATION, CORDONED_LABEL, ClaimError, ClaimPhase, NodeWrite};
+use mechanic_plan::{
+    CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimOnNode, ClaimPhase, NodeWrite,
+};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::gate::{Gate, WriteError};
+use crate::gate::{Gate, Intent, WriteError};
 
 /// Who the API server's managed fields say it was.
 pub(crate) const FIELD_MANAGER: &str = "mechanic-coordinator";
@@ -57,10 +59,11 @@ impl NodeWrites {
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request = self.nodes.patch(name, &parameters, &patch);
+        let intent = intent(name, node, write);
         let answer = if is_point_of_no_return(write) {
-            self.gate.renew_then_write(request).await
+            self.gate.renew_then_write(intent, request).await
         } else {
-            self.gate.write(request).await
+            self.gate.write(intent, request).await
         };
         answer.map_err(|error| match error {
             WriteError::Refused(status) if status.code == 409 => NodeWriteError::Stale,
@@ -83,6 +86,22 @@ impl NodeWrites {
 
 /// A server that fails must not hold up the node's next decision.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cordon and a drain's beginning disrupt; all else says how things stand.
+fn intent<'a>(name: &'a str, node: &mechanic_plan::Node, write: &NodeWrite) -> Intent<'a> {
+    match write {
+        NodeWrite::Hold { cordon: true, .. } => Intent::Disrupt(name),
+        NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => Intent::Disrupt(name),
+        NodeWrite::Hold { .. } | NodeWrite::Release { .. } => Intent::Tell,
+    }
+}
+
+/// Whether `claim` would begin a drain on `node`.
+pub(crate) fn begins_drain(node: &mechanic_plan::Node, claim: &Claim) -> bool {
+    let drains_already =
+        matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
+    claim.phase == ClaimPhase::Draining && !drains_already
+}
 
 /// Before each drain and each release the Lease is renewed first.
 fn is_point_of_no_return(write: &NodeWrite) -> bool {
@@ -124,8 +143,6 @@ fn patch(uid: &str, resource_version: &str, write: &NodeWrite) -> Result<Value, 
 
 #[cfg(test)]
 mod tests {
-    use mechanic_plan::Claim;
-
     use super::*;
 
     #[test]

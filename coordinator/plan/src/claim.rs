@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::event::{EventStatus, ScheduledEvent};
+use crate::event::{EventStatus, EventType, ScheduledEvent};
 
 /// The label of a Node that mechanic holds; its value is `"true"`. A label alone is nobody's claim: other
 /// tools use the same one.
 pub const CORDONED_LABEL: &str = "mechanic.cordoned";
 /// The annotation that holds the claim as JSON.
 pub const CLAIM_ANNOTATION: &str = "mechanic/claim";
+/// A Node with this label, whatever its value but `"false"`, is neither cordoned nor drained any more.
+pub const OPT_OUT_LABEL: &str = "mechanic/opt-out";
 /// The largest claim that is read or written, in bytes of JSON.
 pub const MAX_CLAIM_BYTES: usize = 8 * 1024;
 
@@ -31,6 +33,9 @@ pub struct Claim {
     pub vm_id: String,
     /// Boot id of the machine when it was claimed.
     pub boot_id: String,
+    /// Wall time of the coordinator when it claimed the Node, RFC 3339; empty in claims of before this field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub claimed_at: String,
     /// Epoch of the leader that wrote last.
     pub epoch: u64,
     /// Where the Node is unschedulable, that is somebody else's doing: it was so before the claim, or somebody
@@ -38,6 +43,12 @@ pub struct Claim {
     pub was_unschedulable: bool,
     /// How far mechanic is.
     pub phase: ClaimPhase,
+    /// Counts the cordons and changes of phase: tells one step from the next, for whoever goes on.
+    #[serde(default)]
+    pub steps: u32,
+    /// Code of the reason that held when this was written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Pods that the drain left on the node, once it is drained.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pods_left: usize,
@@ -63,6 +74,9 @@ pub struct ClaimedEvent {
     pub not_before: String,
     /// Wall time of the coordinator when it first saw the event, RFC 3339. For people.
     pub first_seen: String,
+    /// The same when it was first seen `Started`; empty before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub started_seen: String,
     /// Boot id of the machine then; empty in claims of before this field.
     #[serde(default)]
     pub boot_id: String,
@@ -105,12 +119,15 @@ impl Claim {
     pub fn new(node_uid: &str, vm_id: &str, boot_id: &str, epoch: u64, was_unschedulable: bool) -> Self {
         Self {
             v: VERSION,
+            claimed_at: String::new(),
             node_uid: node_uid.to_owned(),
             vm_id: vm_id.to_owned(),
             boot_id: boot_id.to_owned(),
             epoch,
             was_unschedulable,
             phase: ClaimPhase::Cordoned,
+            steps: 0,
+            reason: String::new(),
             pods_left: 0,
             events: ClaimedEvents::new(),
             unknown: Map::new(),
@@ -144,18 +161,30 @@ impl Claim {
         if json.len() > MAX_CLAIM_BYTES { Err(ClaimError::TooLarge(json.len())) } else { Ok(json) }
     }
 
-    /// Notes an event that is there now: adds it, or updates its status and time.
-    pub fn note(&mut self, event: &ScheduledEvent, first_seen: &str, boot_id: &str) {
+    /// Goes on to another phase.
+    pub fn enter(&mut self, phase: ClaimPhase) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.steps = self.steps.saturating_add(1);
+        }
+    }
+
+    /// Notes an event that is there `now` (RFC 3339): adds it, or updates its status and time.
+    pub fn note(&mut self, event: &ScheduledEvent, now: &str, boot_id: &str) {
         let claimed = self.events.entry(event.event_id.clone()).or_insert_with(|| ClaimedEvent {
             event_type: event.event_type.clone(),
             status: event.status.clone(),
             not_before: event.not_before.clone(),
-            first_seen: first_seen.to_owned(),
+            first_seen: now.to_owned(),
+            started_seen: String::new(),
             boot_id: boot_id.to_owned(),
             vetoed: false,
             unknown: Map::new(),
         });
         claimed.status.clone_from(&event.status);
+        if claimed.started() && claimed.started_seen.is_empty() {
+            now.clone_into(&mut claimed.started_seen);
+        }
         if !event.not_before.is_empty() {
             claimed.not_before.clone_from(&event.not_before);
         }
@@ -163,6 +192,12 @@ impl Claim {
 }
 
 impl ClaimedEvent {
+    /// What kind of event it is.
+    #[must_use]
+    pub fn event_type(&self) -> EventType {
+        EventType::parse(&self.event_type)
+    }
+
     /// Whether it was ever seen under way.
     #[must_use]
     pub fn started(&self) -> bool {
@@ -184,7 +219,7 @@ fn is_zero(value: &usize) -> bool {
 mod tests {
     use super::*;
 
-    const CLAIM: &str = r#"{"v":1,"nodeUID":"n","vmId":"vm","bootId":"b","epoch":7,"wasUnschedulable":false,"phase":"draining","events":{"E-1":{"type":"Reboot","status":"Scheduled","notBefore":"soon","firstSeen":"2026-11-23T12:00:00Z","bootId":"b","later":[1]}},"laterField":{"a":1}}"#;
+    const CLAIM: &str = r#"{"v":1,"nodeUID":"n","vmId":"vm","bootId":"b","epoch":7,"wasUnschedulable":false,"phase":"draining","steps":1,"events":{"E-1":{"type":"Reboot","status":"Scheduled","notBefore":"soon","firstSeen":"2026-11-23T12:00:00Z","bootId":"b","later":[1]}},"laterField":{"a":1}}"#;
 
     #[test]
     fn a_claim_comes_back_as_it_was_unknown_fields_included() {
@@ -220,13 +255,13 @@ mod tests {
             event_id: "E-1".into(),
             event_type: "Reboot".into(),
             status: "Started".into(),
-            not_before: String::new(),
-            description: String::new(),
-            resources: vec![],
+            ..ScheduledEvent::default()
         };
         claim.note(&started, "now", "other");
+        claim.note(&started, "later", "other");
         let event = &claim.events["E-1"];
         assert!(event.started());
+        assert_eq!(event.started_seen, "now");
         assert_eq!((event.not_before.as_str(), event.first_seen.as_str()), ("soon", "2026-11-23T12:00:00Z"));
     }
 }

@@ -1,16 +1,31 @@
 //! What people tune: the flat keys of the ConfigMap `mechanic`.
 
+mod value;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::SignedDuration;
+pub use value::Amount;
+use value::Value;
 
 /// The settings in force. [`Config::default`] holds where nothing was ever set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `max-concurrent-drains`: how many nodes may be drained at once, as a number or a share of all nodes.
-    pub max_concurrent_drains: Amount,
+    /// `paused`: no new cordon and no new drain; drains that run stop at the next pod; releases go on.
+    pub paused: bool,
+    /// `dry-run`: everything is decided and shown, and nothing is written.
+    pub dry_run: bool,
     /// `lead-time`: how long before `NotBefore` an event is acted on.
     pub lead_time: Duration,
+    /// `max-cordoned`: how many nodes of a pool mechanic may hold cordoned at once; rounded up.
+    pub max_cordoned: Amount,
+    /// `max-concurrent-drains`: how many nodes may be drained at once; rounded down.
+    pub max_concurrent_drains: Amount,
+    /// `max-unavailable-nodes`: no drain begins where it would leave more nodes than this out of use; rounded
+    /// down.
+    pub max_unavailable_nodes: Amount,
+    /// `emergency-concurrent-drains`: how many nodes may be drained at once where machines are about to be
+    /// destroyed; rounded down.
+    pub emergency_concurrent_drains: Amount,
     /// `release-hold`: how long valid polls in a row must have shown no event before a node is given back.
     pub release_hold: Duration,
     /// `release-hold-never-started`: the same for an event that was never seen `Started`.
@@ -18,42 +33,33 @@ pub struct Config {
     /// `release-hold-after-boot`: how long the Instance Metadata Service must have been read without a sign
     /// that it began anew (a new probe, another boot, an incarnation that went back).
     pub release_hold_after_boot: Duration,
+    /// `release-hold-after-terminate`: how long a machine must have been alive and its Node Ready after a
+    /// Terminate has vanished.
+    pub release_hold_after_terminate: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_concurrent_drains: Amount::Percent(10),
+            paused: false,
+            dry_run: false,
             lead_time: Duration::from_mins(30),
+            max_cordoned: Amount::Percent(50),
+            max_concurrent_drains: Amount::Percent(10),
+            max_unavailable_nodes: Amount::Percent(50),
+            emergency_concurrent_drains: Amount::Percent(25),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),
+            release_hold_after_terminate: Duration::from_mins(10),
         }
     }
 }
 
-/// A number of nodes, or a share of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// So many.
-    Number(usize),
-    /// So many of a hundred, rounded down, at least one. 1 to 100.
-    Percent(usize),
-}
+/// The text of the keys that were accepted: what is in force, and what a next leader falls back on.
+pub type Accepted = BTreeMap<String, String>;
 
-impl Amount {
-    /// How many that is of `total` nodes. Never 0.
-    #[must_use]
-    pub fn of(self, total: usize) -> usize {
-        match self {
-            Self::Number(number) => number,
-            Self::Percent(percent) => total.saturating_mul(percent) / 100,
-        }
-        .max(1)
-    }
-}
-
-/// A key that was refused; what it had before stays in force.
+/// A key that was refused; what was accepted before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The key.
@@ -63,71 +69,47 @@ pub struct Refusal {
 }
 
 impl Config {
-    /// Reads the ConfigMap's `data`. A key that isn't there has its default; one that is refused keeps the
-    /// value it has in `in_force`.
+    /// Reads the ConfigMap's `data`. A key that isn't there has its default; one that is refused keeps what
+    /// was accepted of it last. Returns the settings and the text that they come from.
     #[must_use]
-    pub fn read(data: &BTreeMap<String, String>, in_force: &Self) -> (Self, Vec<Refusal>) {
+    pub fn read(data: &BTreeMap<String, String>, accepted: &Accepted) -> (Self, Accepted, Vec<Refusal>) {
         let mut config = Self::default();
+        let mut in_force = Accepted::new();
         let mut refusals = Vec::new();
-        for (key, value) in data {
-            let outcome = match key.as_str() {
-                "max-concurrent-drains" => {
-                    set(&mut config.max_concurrent_drains, in_force.max_concurrent_drains, amount(value))
+        for (key, text) in data {
+            let mut candidates = [Some(text), accepted.get(key)].into_iter().flatten();
+            let mut refused = None;
+            let good = candidates.find(|text| match config.set(key, text) {
+                Ok(()) => true,
+                Err(why) => {
+                    refused.get_or_insert(why);
+                    false
                 }
-                "lead-time" => set(&mut config.lead_time, in_force.lead_time, duration(value)),
-                "release-hold" => set(&mut config.release_hold, in_force.release_hold, duration(value)),
-                "release-hold-never-started" => set(
-                    &mut config.release_hold_never_started,
-                    in_force.release_hold_never_started,
-                    duration(value),
-                ),
-                "release-hold-after-boot" => set(
-                    &mut config.release_hold_after_boot,
-                    in_force.release_hold_after_boot,
-                    duration(value),
-                ),
-                _ => Err("there is no such key".to_owned()),
-            };
-            if let Err(why) = outcome {
-                refusals.push(Refusal { key: key.clone(), why });
-            }
+            });
+            in_force.extend(good.map(|text| (key.clone(), text.clone())));
+            refusals.extend(refused.map(|why| Refusal { key: key.clone(), why }));
         }
-        (config, refusals)
+        (config, in_force, refusals)
     }
-}
 
-fn set<T>(field: &mut T, in_force: T, value: Result<T, String>) -> Result<(), String> {
-    let (value, outcome) = match value {
-        Ok(value) => (value, Ok(())),
-        Err(why) => (in_force, Err(why)),
-    };
-    *field = value;
-    outcome
-}
-
-fn amount(value: &str) -> Result<Amount, String> {
-    let refusal = || format!("`{value}` is neither a whole number from 1 nor a share from 1% to 100%");
-    let (digits, percent) = match value.strip_suffix('%') {
-        Some(digits) => (digits, true),
-        None => (value, false),
-    };
-    match (digits.parse(), percent) {
-        (Ok(number @ 1..), false) => Ok(Amount::Number(number)),
-        (Ok(number @ 1..=100), true) => Ok(Amount::Percent(number)),
-        _ => Err(refusal()),
+    /// Sets one key, or changes nothing and says why.
+    fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
+        match key {
+            "paused" => self.paused = Value::parse(text)?,
+            "dry-run" => self.dry_run = Value::parse(text)?,
+            "lead-time" => self.lead_time = Value::parse(text)?,
+            "max-cordoned" => self.max_cordoned = Value::parse(text)?,
+            "max-concurrent-drains" => self.max_concurrent_drains = Value::parse(text)?,
+            "max-unavailable-nodes" => self.max_unavailable_nodes = Value::parse(text)?,
+            "emergency-concurrent-drains" => self.emergency_concurrent_drains = Value::parse(text)?,
+            "release-hold" => self.release_hold = Value::parse(text)?,
+            "release-hold-never-started" => self.release_hold_never_started = Value::parse(text)?,
+            "release-hold-after-boot" => self.release_hold_after_boot = Value::parse(text)?,
+            "release-hold-after-terminate" => self.release_hold_after_terminate = Value::parse(text)?,
+            _ => return Err("there is no such key".to_owned()),
+        }
+        Ok(())
     }
-}
-
-/// The longest duration that makes sense anywhere here; more is a slip of the pen.
-const LONGEST: Duration = Duration::from_hours(14 * 24);
-
-fn duration(value: &str) -> Result<Duration, String> {
-    value
-        .parse::<SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| format!("`{value}` is no duration from 0s to 14 days, such as 45s, 10m or 1h30m"))
 }
 
 #[cfg(test)]
@@ -140,58 +122,81 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let (config, refusals) = Config::read(
-            &data(&[
-                ("max-concurrent-drains", "25%"),
-                ("lead-time", "1h30m"),
-                ("release-hold", "3s"),
-                ("release-hold-never-started", "5s"),
-                ("release-hold-after-boot", "8s"),
-            ]),
-            &Config::default(),
-        );
+        let text = data(&[
+            ("paused", "true"),
+            ("dry-run", "true"),
+            ("lead-time", "1h30m"),
+            ("max-cordoned", "30%"),
+            ("max-concurrent-drains", "25%"),
+            ("max-unavailable-nodes", "7"),
+            ("emergency-concurrent-drains", "40%"),
+            ("release-hold", "3s"),
+            ("release-hold-never-started", "5s"),
+            ("release-hold-after-boot", "8s"),
+            ("release-hold-after-terminate", "20m"),
+        ]);
+        let (config, accepted, refusals) = Config::read(&text, &Accepted::new());
         assert_eq!(refusals, []);
+        assert_eq!(accepted, text);
         assert_eq!(
             config,
             Config {
-                max_concurrent_drains: Amount::Percent(25),
+                paused: true,
+                dry_run: true,
                 lead_time: Duration::from_mins(90),
+                max_cordoned: Amount::Percent(30),
+                max_concurrent_drains: Amount::Percent(25),
+                max_unavailable_nodes: Amount::Number(7),
+                emergency_concurrent_drains: Amount::Percent(40),
                 release_hold: Duration::from_secs(3),
                 release_hold_never_started: Duration::from_secs(5),
                 release_hold_after_boot: Duration::from_secs(8),
+                release_hold_after_terminate: Duration::from_mins(20),
             }
         );
     }
 
     #[test]
-    fn a_bad_value_keeps_what_was_in_force_and_hurts_no_other_key() {
-        let in_force = Config { max_concurrent_drains: Amount::Number(4), ..Config::default() };
+    fn the_config_map_that_is_installed_sets_every_key_to_its_default() {
+        let installed = include_str!("../../../deploy/coordinator/config-map.yaml");
+        let (_, keys) = installed.split_once("\ndata:\n").unwrap();
+        let lines = keys.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        let installed: BTreeMap<String, String> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()))
+            .collect();
+        let (config, _, refusals) = Config::read(&installed, &Accepted::new());
+        assert_eq!((config, refusals), (Config::default(), vec![]));
+        assert_eq!(installed.len(), 11, "a key is missing in what is installed");
+    }
+
+    #[test]
+    fn a_bad_value_keeps_what_was_accepted_and_hurts_no_other_key() {
+        let before = data(&[("max-concurrent-drains", "4"), ("dry-run", "true")]);
         for bad in ["0", "-1", "0%", "101%", "two", "", "1.5", "99999999999999999999999"] {
-            let (config, refusals) =
-                Config::read(&data(&[("max-concurrent-drains", bad), ("lead-time", "10m")]), &in_force);
+            let now = data(&[("max-concurrent-drains", bad), ("lead-time", "10m"), ("dry-run", "yes")]);
+            let (config, accepted, refusals) = Config::read(&now, &before);
             assert_eq!(config.max_concurrent_drains, Amount::Number(4), "{bad}");
             assert_eq!(config.lead_time, Duration::from_mins(10), "{bad}");
-            assert_eq!(refusals.len(), 1, "{bad}");
+            assert!(config.dry_run, "a slip of the pen ends a dry run");
+            assert_eq!(refusals.len(), 2, "{bad}");
+            assert_eq!(accepted["max-concurrent-drains"], "4", "{bad}");
+            // Whoever reads the same with what is in force now gets the same.
+            assert_eq!(Config::read(&now, &accepted).0, config);
         }
-        for bad in ["10", "-5s", "999999h", "", "soon"] {
-            let (config, refusals) = Config::read(&data(&[("release-hold", bad)]), &in_force);
-            assert_eq!((config.release_hold, refusals.len()), (Duration::from_secs(10), 1), "{bad}");
-        }
+    }
+
+    #[test]
+    fn a_bad_value_with_nothing_accepted_has_its_default() {
+        let (config, accepted, refusals) = Config::read(&data(&[("lead-time", "soon")]), &Accepted::new());
+        assert_eq!((config, accepted.len(), refusals.len()), (Config::default(), 0, 1));
     }
 
     #[test]
     fn an_unknown_key_is_refused_alone_and_a_removed_one_returns_to_its_default() {
-        let in_force = Config { max_concurrent_drains: Amount::Number(4), ..Config::default() };
-        let (config, refusals) = Config::read(&data(&[("max-drains", "3")]), &in_force);
-        assert_eq!(config, Config::default());
+        let before = data(&[("max-concurrent-drains", "4")]);
+        let (config, accepted, refusals) = Config::read(&data(&[("max-drains", "3")]), &before);
+        assert_eq!((config, accepted), (Config::default(), Accepted::new()));
         assert_eq!(refusals[0].key, "max-drains");
-    }
-
-    #[test]
-    fn a_share_is_rounded_down_to_at_least_one() {
-        assert_eq!(Amount::Percent(10).of(29), 2);
-        assert_eq!(Amount::Percent(10).of(5), 1);
-        assert_eq!(Amount::Number(3).of(2), 3);
-        assert_eq!(Amount::Percent(50).of(usize::MAX), usize::MAX / 100);
     }
 }

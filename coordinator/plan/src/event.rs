@@ -1,11 +1,13 @@
 //! Scheduled events as the probe hands them on: raw strings, read here.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::{identity::VmReference, time::parse_not_before};
 
 /// One scheduled event. The strings are as the Instance Metadata Service sent them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScheduledEvent {
     /// `EventId`, opaque.
     pub event_id: String,
@@ -19,6 +21,12 @@ pub struct ScheduledEvent {
     pub description: String,
     /// `Resources`: the machines it hits.
     pub resources: Vec<String>,
+    /// `ResourceType`; empty where it was missing.
+    pub resource_type: String,
+    /// `EventSource`; empty where it was missing.
+    pub source: String,
+    /// `DurationInSeconds`; `None` where Azure doesn't know it.
+    pub duration: Option<Duration>,
 }
 
 impl ScheduledEvent {
@@ -40,6 +48,14 @@ impl ScheduledEvent {
         parse_not_before(&self.not_before)
     }
 
+    /// Whether it is a pause while the machine moves to another host. Azure has no field for that, only these
+    /// words in the description.
+    #[must_use]
+    pub fn is_live_migration(&self) -> bool {
+        self.event_type() == EventType::Freeze
+            && self.description.to_ascii_lowercase().contains("live migration")
+    }
+
     /// Whether it hits `vm`.
     #[must_use]
     pub fn concerns(&self, vm: &VmReference) -> bool {
@@ -47,25 +63,25 @@ impl ScheduledEvent {
     }
 }
 
-/// `EventType`, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `EventType`, as far as it is known, from what costs least to what costs most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventType {
+    /// A type of a later API version.
+    Unknown,
     /// A pause of some seconds.
     Freeze,
     /// Memory is lost, the machine comes back.
     Reboot,
     /// The machine moves; ephemeral disks are lost.
     Redeploy,
-    /// A Spot machine is taken away.
-    Preempt,
     /// The machine is deleted on somebody's request.
     Terminate,
-    /// A type of a later API version.
-    Unknown,
+    /// A Spot machine is taken away, half a minute after the notice.
+    Preempt,
 }
 
 impl EventType {
-    fn parse(raw: &str) -> Self {
+    pub(crate) fn parse(raw: &str) -> Self {
         match raw {
             "Freeze" => Self::Freeze,
             "Reboot" => Self::Reboot,
@@ -74,6 +90,18 @@ impl EventType {
             "Terminate" => Self::Terminate,
             _ => Self::Unknown,
         }
+    }
+
+    /// Whether the machine never comes back.
+    #[must_use]
+    pub fn destroys(self) -> bool {
+        matches!(self, Self::Terminate | Self::Preempt)
+    }
+
+    /// Whether what is on the machine's own disks is still there afterwards.
+    #[must_use]
+    pub fn keeps_disks(self) -> bool {
+        matches!(self, Self::Freeze | Self::Reboot | Self::Unknown)
     }
 }
 

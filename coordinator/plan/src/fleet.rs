@@ -26,6 +26,8 @@ pub struct Fleet {
 
 /// One Node, with all that is known of it.
 #[derive(Clone, Debug)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Node {
     /// `metadata.uid`.
     pub uid: String,
@@ -35,18 +37,46 @@ pub struct Node {
     pub vm: Option<VmReference>,
     /// Whether a probe can run there: a Linux node that is no virtual one.
     pub covered: bool,
+    /// The agent pool, which `max-cordoned` is about; empty where none is named.
+    pub pool: String,
+    /// Its label opts it out.
+    pub opted_out: bool,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
-    /// Since when the condition Ready isn't True, as far as this process has seen; `None` while it is.
-    pub not_ready_since: Option<Monotonic>,
+    /// An autoscaler takes it away, or its machine was shut down on purpose.
+    pub leaving: bool,
+    /// Its machine was shut down on purpose.
+    pub shut_down: bool,
+    /// The condition Ready.
+    pub readiness: Readiness,
+    /// What AKS's node-problem-detector says in the condition `VMEventScheduled`; `None` where it says nothing.
+    pub vm_event_condition: Option<VmEventCondition>,
     /// What stands on it of mechanic's.
     pub claim: ClaimOnNode,
     /// What its probe said last; `None` if it was never heard by this process.
     pub probe: Option<Probe>,
-    /// How its drain goes, where this process has begun one.
+    /// Its pods, and how its drain goes; `None` where this process has not looked.
     pub drain: Option<DrainProgress>,
     /// A write that begins a drain is on its way, or its outcome is unknown.
     pub drain_pending: bool,
+}
+
+/// The condition Ready, as this process has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it is True.
+    pub ready: bool,
+    /// Since when it is what it is, as far as this process knows.
+    pub since: Monotonic,
+}
+
+/// The condition `VMEventScheduled`, as this process has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmEventCondition {
+    /// Whether it says that there is an event.
+    pub event: bool,
+    /// Since when it is what it is, as far as this process knows.
+    pub since: Monotonic,
 }
 
 /// Label and annotation of mechanic on a Node.
@@ -73,8 +103,12 @@ pub struct Probe {
     pub vm: Option<ProbeVm>,
     /// The newest document; `None` until a poll was valid.
     pub document: Option<Arc<Document>>,
-    /// What the polls of that document prove; `None` while they fail.
+    /// Since when that document says of the node's own machine what it says.
+    pub unchanged_since: Monotonic,
+    /// What the polls prove about the node's own events; `None` while they fail.
     pub evidence: Option<Evidence>,
+    /// `EventId`s that its documents have listed, whichever machine they hit.
+    pub listed: Arc<Vec<String>>,
 }
 
 /// A machine in a probe's words.
@@ -86,11 +120,13 @@ pub struct ProbeVm {
     pub reference: Option<VmReference>,
 }
 
-/// A document of scheduled events, as far as it concerns the probe's own machine.
+/// A document of scheduled events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
     /// The events that name the node's machine.
     pub own_events: Vec<ScheduledEvent>,
+    /// The events of its neighbours in the placement group: hints, no more.
+    pub other_events: Vec<ScheduledEvent>,
     /// Whether every entry could be read: only then it proves anything absent.
     pub complete: bool,
 }
@@ -106,24 +142,48 @@ pub struct Evidence {
     pub continuous_for: Duration,
 }
 
-/// How a drain goes, as its task reports it.
+/// The pods of a node and how its drain goes, as its task reports it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DrainProgress {
+    /// Whether all pods have been listed.
+    pub listed: bool,
     /// The pods that are still there and are no part of the node itself.
     pub pods: Vec<PodReport>,
-    /// Pods that are terminating, or whose eviction is on its way: the slot is held for them.
-    pub evicted_terminating: usize,
-    /// Two lists in a row, far enough apart, showed nothing left to move.
-    pub clean: bool,
-    /// The task has ended; nothing will be evicted any more.
-    pub ended: bool,
+    /// What the task does.
+    pub stage: DrainStage,
+    /// Evictions on their way, or accepted with the pod still there.
+    pub evicted: usize,
+    /// Pods that are terminating, whoever asked for it; an earlier leader may have.
+    pub terminating: usize,
+}
+
+/// What the task of a drain does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DrainStage {
+    /// It evicts nothing and watches the pods.
+    #[default]
+    Looking,
+    /// It sends evictions as budgets allow.
+    Evicting,
+    /// It has ended: two lists in a row, far enough apart, showed nothing left to move.
+    Clean,
+    /// It has ended: it was told to, and nothing that it evicted is there any more.
+    Stopped,
 }
 
 impl DrainProgress {
-    /// Whether it evicts, or pods that it evicted are still there.
+    /// Whether nothing is evicted and nothing that may have been evicted is still there.
     #[must_use]
-    pub fn is_under_way(&self) -> bool {
-        !self.ended || self.evicted_terminating > 0
+    pub fn is_settled(&self) -> bool {
+        self.listed && self.stage != DrainStage::Evicting && self.evicted == 0 && self.terminating == 0
+    }
+}
+
+impl Document {
+    /// Whether it lists the event, for whichever machine.
+    #[must_use]
+    pub fn lists(&self, event_id: &str) -> bool {
+        self.own_events.iter().chain(&self.other_events).any(|event| event.event_id == event_id)
     }
 }
 
@@ -131,7 +191,24 @@ impl Node {
     /// Whether the condition Ready is True.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.not_ready_since.is_none()
+        self.readiness.ready
+    }
+
+    /// The events that its own probe shows for its machine.
+    #[must_use]
+    pub fn own_events(&self) -> &[ScheduledEvent] {
+        let document = self.probe.as_ref().and_then(|probe| probe.document.as_ref());
+        document.map_or(&[], |document| &document.own_events)
+    }
+
+    /// How long the condition Ready has not been True; zero while it is.
+    pub(crate) fn not_ready_for(&self, now: Monotonic) -> Duration {
+        if self.readiness.ready { Duration::ZERO } else { now.since(self.readiness.since) }
+    }
+
+    /// How long the condition Ready has been True; zero while it isn't.
+    pub(crate) fn ready_for(&self, now: Monotonic) -> Duration {
+        if self.readiness.ready { now.since(self.readiness.since) } else { Duration::ZERO }
     }
 
     /// The claim, if it is about this very Node and no later leader wrote it.

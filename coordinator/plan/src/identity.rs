@@ -52,12 +52,24 @@ impl VmReference {
         &self.name
     }
 
-    /// Whether an entry of an event's `Resources` means this machine. Old API versions put one `_` before
-    /// the name; case varies.
+    /// Whether both are in one resource group; names are unique only within one.
+    #[must_use]
+    pub fn is_in_group_of(&self, other: &Self) -> bool {
+        self.resource_group == other.resource_group
+    }
+
+    /// The name that an entry of an event's `Resources` means: case varies, and old API versions put one `_`
+    /// before it.
+    #[must_use]
+    pub fn name_in(resource: &str) -> String {
+        resource.strip_prefix('_').unwrap_or(resource).to_ascii_lowercase()
+    }
+
+    /// Whether an entry of an event's `Resources` means this machine.
     #[must_use]
     pub fn is_named(&self, resource: &str) -> bool {
-        resource.eq_ignore_ascii_case(&self.name)
-            || resource.strip_prefix('_').is_some_and(|rest| rest.eq_ignore_ascii_case(&self.name))
+        let rest = resource.strip_prefix('_').unwrap_or(resource);
+        rest.eq_ignore_ascii_case(&self.name)
     }
 }
 

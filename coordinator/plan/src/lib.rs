@@ -5,30 +5,39 @@
 //! draws no random number; the crate's dependencies can't do otherwise. [`classify`] does the same for a
 //! pod of a node that is being drained.
 
+mod assessment;
 mod claim;
 mod config;
 mod coverage;
+mod deadline;
 mod decide;
 mod event;
 mod fleet;
 mod identity;
+mod limits;
+mod neighbours;
 mod pods;
 mod proof;
 mod reason;
-mod slots;
+mod response;
+#[cfg(test)]
+mod testing;
 mod time;
 
 pub use claim::{
     CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimPhase, ClaimedEvent, ClaimedEvents,
-    MAX_CLAIM_BYTES,
+    MAX_CLAIM_BYTES, OPT_OUT_LABEL,
 };
-pub use config::{Amount, Config, Refusal};
+pub use config::{Accepted, Amount, Config, Refusal};
 pub use coverage::{Coverage, MUTE_AFTER};
 pub use decide::{Decision, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};
-pub use fleet::{ClaimOnNode, Document, DrainProgress, Evidence, Fleet, Node, Probe, ProbeVm};
+pub use fleet::{
+    ClaimOnNode, Document, DrainProgress, DrainStage, Evidence, Fleet, Node, Probe, ProbeVm, Readiness,
+    VmEventCondition,
+};
 pub use identity::VmReference;
-pub use pods::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
-pub use proof::Proof;
-pub use reason::Reason;
+pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, classify};
+pub use reason::{Reason, ReasonCode};
+pub use response::Response;
 pub use time::{Monotonic, Now, parse_not_before};

@@ -1,8 +1,8 @@
 //! What a drain does with each pod of a node.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use strum::{IntoStaticStr, VariantNames};
+use crate::{event::EventType, reason::ReasonCode};
 
 /// A pod, as far as a drain must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Pod {
     pub empty_dir: bool,
     /// Has a `deletionTimestamp`.
     pub terminating: bool,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub grace: Duration,
 }
 
 /// `status.phase`, as far as it matters.
@@ -43,8 +45,8 @@ pub struct Controller {
     pub kind: String,
 }
 
-/// What is done with a pod. The names are the codes: a public contract, documented in `docs/reasons.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantNames)]
+/// What is done with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is evicted.
     Evict,
@@ -58,9 +60,9 @@ pub enum Verdict {
     MirrorPod,
     /// Its DaemonSet would put it back at once.
     DaemonSetPod,
-    /// Nothing would bring it back elsewhere, and it outlives a reboot here.
+    /// Nothing would bring it back elsewhere, and it outlives the event here.
     Unmanaged,
-    /// An eviction would delete its data, which outlives a reboot.
+    /// An eviction would delete its data, which outlives the event.
     EmptyDir,
     /// The leader's own pod.
     Leader,
@@ -77,15 +79,29 @@ pub struct PodReport {
     pub verdict: Verdict,
     /// What the API server said to its eviction, if that was no.
     pub detail: String,
+    /// How long it may take to stop.
+    pub grace: Duration,
+    /// The PodDisruptionBudget over it, if there is exactly one.
+    pub budget: Option<BudgetOverPod>,
 }
 
-/// Decides what a drain for a reboot does with a pod: kubectl's rules, but what must stay, stays, and the
-/// others go.
+/// A PodDisruptionBudget, as far as the time behind it can be estimated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetOverPod {
+    /// Name, in the pod's namespace.
+    pub name: String,
+    /// Pods that it lets go at once while all are healthy.
+    pub allows_at_once: usize,
+}
+
+/// Decides what a drain does with a pod: kubectl's rules, but what must stay, stays, and the others go.
 ///
-/// A reboot gives the machine back with its disks, so a pod that would lose something by leaving stays.
+/// Where the machine keeps its disks, a pod that would lose something by leaving stays; where it doesn't,
+/// staying saves nothing. `worst` is the costliest event that the node is drained for.
 #[must_use]
-pub fn classify(pod: &Pod, leader_pod_uid: &str) -> Verdict {
+pub fn classify(pod: &Pod, leader_pod_uid: &str, worst: EventType) -> Verdict {
     let finished = pod.phase == PodPhase::Finished;
+    let outlives_event = worst.keeps_disks();
     if pod.mirror {
         Verdict::MirrorPod
     } else if pod.controller.as_ref().is_some_and(Controller::is_daemon_set) && !finished {
@@ -96,9 +112,9 @@ pub fn classify(pod: &Pod, leader_pod_uid: &str) -> Verdict {
         Verdict::Leader
     } else if finished {
         Verdict::Evict
-    } else if pod.controller.is_none() {
+    } else if outlives_event && pod.controller.is_none() {
         Verdict::Unmanaged
-    } else if pod.empty_dir {
+    } else if outlives_event && pod.empty_dir {
         Verdict::EmptyDir
     } else {
         Verdict::Evict
@@ -113,9 +129,6 @@ impl Controller {
 }
 
 impl Verdict {
-    /// All codes.
-    pub const CODES: &'static [&'static str] = Self::VARIANTS;
-
     /// Whether the pod belongs to the node itself and isn't reported at all.
     #[must_use]
     pub fn is_part_of_node(self) -> bool {
@@ -130,8 +143,18 @@ impl Verdict {
 
     /// The stable code.
     #[must_use]
-    pub fn code(self) -> &'static str {
-        self.into()
+    pub fn code(self) -> ReasonCode {
+        match self {
+            Self::Evict => ReasonCode::Evict,
+            Self::BlockedByBudget => ReasonCode::BlockedByBudget,
+            Self::EvictionRefused => ReasonCode::EvictionRefused,
+            Self::Terminating => ReasonCode::Terminating,
+            Self::MirrorPod => ReasonCode::MirrorPod,
+            Self::DaemonSetPod => ReasonCode::DaemonSetPod,
+            Self::Unmanaged => ReasonCode::Unmanaged,
+            Self::EmptyDir => ReasonCode::EmptyDir,
+            Self::Leader => ReasonCode::Leader,
+        }
     }
 }
 
@@ -145,9 +168,9 @@ impl fmt::Display for Verdict {
             Self::MirrorPod => "it is a static pod of the kubelet",
             Self::DaemonSetPod => "its DaemonSet would put it back at once",
             Self::Unmanaged => {
-                "it stays, since nothing would bring it back elsewhere and it outlives a reboot"
+                "it stays, since nothing would bring it back elsewhere and it outlives the event"
             }
-            Self::EmptyDir => "it stays, since an eviction would delete its emptyDir and a reboot doesn't",
+            Self::EmptyDir => "it stays, since an eviction would delete its emptyDir and the event doesn't",
             Self::Leader => "it stays, since it is the coordinator that leads",
         })
     }
@@ -167,6 +190,7 @@ mod tests {
             mirror: false,
             empty_dir: false,
             terminating: false,
+            grace: Duration::from_secs(30),
         }
     }
 
@@ -207,7 +231,24 @@ mod tests {
             ("the leader itself", Pod { uid: "leader".into(), ..pod() }, Verdict::Leader),
         ];
         for (name, pod, expected) in cases {
-            assert_eq!(classify(&pod, "leader"), expected, "{name}");
+            assert_eq!(classify(&pod, "leader", EventType::Reboot), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_lost_either_way_leaves() {
+        let unmanaged = Pod { controller: None, ..pod() };
+        let with_data = Pod { empty_dir: true, ..pod() };
+        for (worst, stays) in [
+            (EventType::Freeze, true),
+            (EventType::Reboot, true),
+            (EventType::Redeploy, false),
+            (EventType::Terminate, false),
+            (EventType::Preempt, false),
+        ] {
+            let expected = |verdict| if stays { verdict } else { Verdict::Evict };
+            assert_eq!(classify(&unmanaged, "", worst), expected(Verdict::Unmanaged), "{worst:?}");
+            assert_eq!(classify(&with_data, "", worst), expected(Verdict::EmptyDir), "{worst:?}");
         }
     }
 }

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use crate::{
     claim::{Claim, ClaimedEvent},
-    config::Config,
     coverage::Coverage,
-    fleet::Node,
+    event::EventType,
+    fleet::{Document, Evidence, Fleet, Node, Probe},
+    neighbours::witnesses,
+    time::Monotonic,
 };
 
 const POLLS: u32 = 3;
 
 /// Whether a claimed event is proven to be over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// The node's own probe shows it.
     Present,
     /// It isn't shown, or nothing can be said; what is still missing, as the end of "waiting until …".
@@ -22,56 +24,83 @@ pub enum Proof {
     Over,
 }
 
-impl Proof {
-    /// Judges one event of `claim`. Silence, failed polls, an unreadable entry, a probe on another machine
-    /// than the Node names, or a Node that isn't Ready prove nothing.
-    pub(crate) fn of(
-        event_id: &str,
-        event: &ClaimedEvent,
-        claim: &Claim,
-        node: &Node,
-        coverage: Coverage,
-        config: &Config,
-    ) -> Self {
-        let Some((probe, vm, document)) =
-            node.probe.as_ref().and_then(|probe| Some((probe, probe.vm.as_ref()?, probe.document.as_ref()?)))
-        else {
-            return Self::Missing("the node's own probe reports".to_owned());
-        };
-        if coverage == Coverage::Mismatched {
-            return Self::Missing("the probe speaks of the machine that the Node names".to_owned());
+/// Judges the events of one claim.
+pub(crate) struct Judge<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) node: &'a Node,
+    pub(crate) claim: &'a Claim,
+    pub(crate) coverage: Coverage,
+    pub(crate) now: Monotonic,
+}
+
+impl Judge<'_> {
+    /// Judges one of them. Silence, failed polls, an unreadable entry, a probe on another machine than the Node
+    /// names, or a Node that isn't Ready prove nothing.
+    pub(crate) fn proof(&self, event_id: &str, event: &ClaimedEvent) -> Proof {
+        let probe = self.node.probe.as_ref();
+        let document = probe.and_then(|probe| probe.document.as_deref());
+        if self.coverage == Coverage::Mismatched {
+            return Proof::Missing("the probe speaks of the machine that the Node names".to_owned());
         }
-        if document.own_events.iter().any(|own| own.event_id == event_id) {
-            return Self::Present;
+        let hold = self.hold(event);
+        if self.coverage.is_silent() {
+            let mut witnesses = witnesses(self.fleet, self.node, event_id, self.now);
+            if !witnesses.any(|witness| self.missing(witness, event_id, hold).is_none()) {
+                return Proof::Missing("the node's own probe reports again".to_owned());
+            }
+        } else if document.is_some_and(|document| document.lists(event_id)) {
+            return Proof::Present;
+        } else if let Some(probe) = probe.filter(|_| self.coverage.is_heard()) {
+            if let Some(missing) = self.missing(probe, event_id, hold) {
+                return Proof::Missing(missing);
+            }
+        } else {
+            return Proof::Missing("the node's own probe reports valid polls".to_owned());
         }
-        let (Coverage::Covered, Some(evidence)) = (coverage, probe.evidence) else {
-            return Self::Missing("the node's own probe reports valid polls".to_owned());
-        };
-        if !document.complete {
-            return Self::Missing("every entry of the events document can be read".to_owned());
+        if !self.node.is_ready() {
+            return Proof::Missing("the Node is Ready".to_owned());
         }
-        if evidence.continuous_for < config.release_hold_after_boot {
-            return Self::Missing(format!(
-                "the metadata service has been read for {} since probe or machine began anew",
-                seconds(config.release_hold_after_boot)
-            ));
+        if event.event_type() == EventType::Terminate && self.node.ready_for(self.now) < hold {
+            return Proof::Missing(format!("the Node has been Ready for {}", seconds(hold)));
         }
-        let began_anew = vm.vm_id != claim.vm_id || probe.boot_id != event.boot_id;
-        let hold = if event.started() || began_anew {
+        Proof::Over
+    }
+
+    /// How long valid polls in a row must not have shown the event.
+    fn hold(&self, event: &ClaimedEvent) -> Duration {
+        let config = &self.fleet.config;
+        let boot_id = self.node.probe.as_ref().map(|probe| probe.boot_id.as_str());
+        let began_anew = self.is_another_machine() || boot_id.is_some_and(|boot_id| boot_id != event.boot_id);
+        if event.event_type() == EventType::Terminate && !self.is_another_machine() {
+            config.release_hold.max(config.release_hold_after_terminate)
+        } else if event.started() || began_anew {
             config.release_hold
         } else {
             config.release_hold.max(config.release_hold_never_started)
-        };
-        if evidence.consecutive_polls < POLLS || evidence.span < hold {
-            return Self::Missing(format!(
-                "at least {POLLS} valid polls in a row over {} show it gone",
-                seconds(hold)
-            ));
         }
-        if !node.is_ready() {
-            return Self::Missing("the Node is Ready".to_owned());
+    }
+
+    fn is_another_machine(&self) -> bool {
+        let vm = self.node.probe.as_ref().and_then(|probe| probe.vm.as_ref());
+        vm.is_some_and(|vm| vm.vm_id != self.claim.vm_id)
+    }
+
+    /// What `probe`'s polls lack to prove the event absent; `None` where they do.
+    fn missing(&self, probe: &Probe, event_id: &str, hold: Duration) -> Option<String> {
+        let after_boot = self.fleet.config.release_hold_after_boot;
+        let lists = |document: &Document| document.lists(event_id);
+        match (&probe.document, probe.evidence) {
+            (Some(document), _) if lists(document) => Some("the event is no longer shown".to_owned()),
+            (Some(document), _) if !document.complete => {
+                Some("every entry of the events document can be read".to_owned())
+            }
+            (Some(_), Some(Evidence { continuous_for, .. })) if continuous_for < after_boot => Some(format!(
+                "the metadata service has been read for {} since probe or machine began anew",
+                seconds(after_boot)
+            )),
+            (Some(_), Some(Evidence { consecutive_polls: POLLS.., span, .. })) if span >= hold => None,
+            _ => Some(format!("at least {POLLS} valid polls in a row over {} show it gone", seconds(hold))),
         }
-        Self::Over
     }
 }
 

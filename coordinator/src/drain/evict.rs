@@ -14,7 +14,7 @@ use kube::{
 use mechanic_plan::Verdict;
 use tokio::sync::Semaphore;
 
-use crate::gate::{Gate, WriteError};
+use crate::gate::{Gate, Intent, WriteError};
 
 /// Evictions that may be on their way at once, over all nodes: the most that a leader which has lost its
 /// Lease can still have applied late.
@@ -45,8 +45,8 @@ pub(crate) enum Outcome {
     Refused { verdict: Verdict, detail: String, again_in: Duration },
     /// No answer came: it may have been accepted, or may yet be.
     Unknown(String),
-    /// This process doesn't lead; nothing was sent.
-    NotLeading(String),
+    /// This process doesn't lead, or was told not to; nothing was sent.
+    NotSent(String),
 }
 
 impl Evictions {
@@ -55,9 +55,10 @@ impl Evictions {
         Self { client, gate, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)) }
     }
 
-    /// Waits for room, asks `still_wanted` once more, and evicts the pod of that UID.
+    /// Waits for room, asks `still_wanted` once more, and evicts the pod of that UID from `node`.
     pub(crate) async fn evict(
         &self,
+        node: &str,
         namespace: &str,
         name: &str,
         uid: &str,
@@ -80,9 +81,11 @@ impl Evictions {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let parameters = PostParams::default();
         let request = pods.create_subresource::<Eviction, Status>("eviction", name, &parameters, &eviction);
-        Some(match self.gate.write(request).await {
+        Some(match self.gate.write(Intent::Disrupt(node), request).await {
             Ok(_) => Outcome::Evicted,
-            Err(WriteError::NotLeading(why)) => Outcome::NotLeading(why.to_string()),
+            Err(error @ (WriteError::NotLeading(_) | WriteError::HeldBack(_))) => {
+                Outcome::NotSent(error.to_string())
+            }
             Err(WriteError::Refused(status)) => outcome(&status),
             Err(WriteError::Unknown(detail)) => Outcome::Unknown(detail),
         })

@@ -1,19 +1,28 @@
 //! The pods of the node that is being drained, and what has been tried with each.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Controller, Pod, PodPhase, PodReport, Verdict, classify};
+use mechanic_plan::{Controller, EventType, Pod, PodPhase, PodReport, Verdict, classify};
 use tokio::time::Instant;
 
 use super::evict::{LANDS_WITHIN, Outcome};
+use crate::fleet::Budgets;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// What the API server sets where nothing is said.
+const USUAL_GRACE: Duration = Duration::from_secs(30);
 
 /// The pods; one that was replaced under its name is another pod.
-#[derive(Debug)]
 pub(super) struct Pods {
     leader_pod_uid: String,
+    budgets: Arc<Budgets>,
+    /// The costliest event that they are to leave for.
+    worst: EventType,
     by_uid: BTreeMap<String, Tracked>,
     /// What the watch's list under way has shown so far.
     listing: HashSet<String>,
@@ -22,6 +31,7 @@ pub(super) struct Pods {
 #[derive(Debug)]
 struct Tracked {
     pod: Pod,
+    labels: BTreeMap<String, String>,
     /// An eviction was accepted.
     evicted: bool,
     /// An eviction is on its way.
@@ -41,19 +51,26 @@ pub(super) struct Target {
 }
 
 impl Pods {
-    pub(super) fn new(leader_pod_uid: String) -> Self {
-        Self { leader_pod_uid, by_uid: BTreeMap::new(), listing: HashSet::new() }
+    pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>, worst: EventType) -> Self {
+        Self { leader_pod_uid, budgets, worst, by_uid: BTreeMap::new(), listing: HashSet::new() }
+    }
+
+    /// The pods are to leave for another event.
+    pub(super) fn leave_for(&mut self, worst: EventType) {
+        self.worst = worst;
     }
 
     /// Takes in a pod as the API server shows it.
     pub(super) fn apply(&mut self, pod: &ApiPod) {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
         let Some(pod) = read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
-            tracked.pod = pod;
+            (tracked.pod, tracked.labels) = (pod, labels);
         } else {
             let uid = pod.uid.clone();
             let fresh = Tracked {
                 pod,
+                labels,
                 evicted: false,
                 in_flight: false,
                 refusal: None,
@@ -98,11 +115,11 @@ impl Pods {
 
     /// The pods whose eviction is to be sent now, marked as on their way.
     pub(super) fn take_targets(&mut self, now: Instant) -> Vec<Target> {
-        let leader = &self.leader_pod_uid;
+        let (leader, worst) = (&self.leader_pod_uid, self.worst);
         self.by_uid
             .values_mut()
             .filter(|tracked| {
-                classify(&tracked.pod, leader) == Verdict::Evict
+                classify(&tracked.pod, leader, worst) == Verdict::Evict
                     && !tracked.in_flight
                     && !tracked.evicted
                     && tracked.not_before.is_none_or(|not_before| not_before <= now)
@@ -120,7 +137,7 @@ impl Pods {
         self.by_uid
             .values()
             .filter(|tracked| !tracked.in_flight && !tracked.evicted)
-            .filter(|tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Evict)
+            .filter(|tracked| self.verdict(tracked) == Verdict::Evict)
             .filter_map(|tracked| tracked.not_before)
             .min()
     }
@@ -145,15 +162,17 @@ impl Pods {
                 tracked.not_before = Some(again_at);
                 tracked.unknown_until = Some(again_at + LANDS_WITHIN);
             }
-            Some(Outcome::NotLeading(_)) | None => tracked.not_before = Some(again_at),
+            Some(Outcome::NotSent(_)) | None => tracked.not_before = Some(again_at),
         }
     }
 
     /// Whether the pod is still to be evicted, as the watch shows it now.
     pub(super) fn is_wanted(&self, uid: &str) -> bool {
-        self.by_uid
-            .get(uid)
-            .is_some_and(|tracked| classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Evict)
+        self.by_uid.get(uid).is_some_and(|tracked| self.verdict(tracked) == Verdict::Evict)
+    }
+
+    fn verdict(&self, tracked: &Tracked) -> Verdict {
+        classify(&tracked.pod, &self.leader_pod_uid, self.worst)
     }
 
     /// Pods that must leave and haven't.
@@ -161,15 +180,17 @@ impl Pods {
         self.reports().iter().filter(|report| report.verdict.must_leave()).count()
     }
 
-    /// Pods that are on their way out, whoever sent them (an earlier leader may have), or may be.
-    pub(super) fn leaving(&self, now: Instant) -> usize {
-        let leaving = |tracked: &&Tracked| {
-            tracked.evicted
-                || tracked.in_flight
-                || tracked.unknown_until.is_some_and(|until| until > now)
-                || classify(&tracked.pod, &self.leader_pod_uid) == Verdict::Terminating
+    /// Pods that this drain has evicted and that are still there, or may have.
+    pub(super) fn evicted(&self, now: Instant) -> usize {
+        let evicted = |tracked: &&Tracked| {
+            tracked.evicted || tracked.in_flight || tracked.unknown_until.is_some_and(|until| until > now)
         };
-        self.by_uid.values().filter(leaving).count()
+        self.by_uid.values().filter(evicted).count()
+    }
+
+    /// Pods that are terminating, whoever asked for it: an earlier leader may have.
+    pub(super) fn terminating(&self) -> usize {
+        self.by_uid.values().filter(|tracked| self.verdict(tracked) == Verdict::Terminating).count()
     }
 
     /// When the next eviction without an answer can no longer land.
@@ -180,13 +201,14 @@ impl Pods {
     /// What is left, but for the node's own pods.
     pub(super) fn reports(&self) -> Vec<PodReport> {
         let report = |tracked: &Tracked| {
-            let verdict = classify(&tracked.pod, &self.leader_pod_uid);
+            let verdict = self.verdict(tracked);
             let (verdict, detail) = match (&tracked.refusal, verdict) {
                 (Some((refused, detail)), Verdict::Evict) => (*refused, detail.clone()),
                 _ => (verdict, String::new()),
             };
-            let Pod { namespace, name, .. } = tracked.pod.clone();
-            PodReport { namespace, name, verdict, detail }
+            let Pod { namespace, name, grace, .. } = tracked.pod.clone();
+            let budget = self.budgets.over(&namespace, &tracked.labels);
+            PodReport { namespace, name, verdict, detail, grace, budget }
         };
         self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node()).collect()
     }
@@ -216,16 +238,23 @@ fn read(pod: &ApiPod) -> Option<Pod> {
             || metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Node"),
         empty_dir: volumes.into_iter().flatten().any(|volume| volume.empty_dir.is_some()),
         terminating: metadata.deletion_timestamp.is_some(),
+        grace: pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.termination_grace_period_seconds)
+            .map_or(USUAL_GRACE, |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
+
+    fn no_pods() -> Pods {
+        Pods::new(String::new(), Arc::default(), EventType::Reboot)
+    }
 
     fn pod(name: &str, uid: &str) -> ApiPod {
         serde_json::from_value(json!({
@@ -246,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_sent_once_and_after_a_refusal_not_before_its_time() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         let now = Instant::now();
         pods.apply(&pod("a", "1"));
         assert_eq!(pods.take_targets(now).len(), 1);
@@ -258,14 +287,14 @@ mod tests {
         assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
         pods.settle("1", Some(&Outcome::Evicted), now);
         assert_eq!(pods.take_targets(now + Duration::from_hours(1)).len(), 0, "never twice");
-        assert_eq!((pods.leaving(now), pods.must_leave()), (1, 1));
+        assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (1, 1));
         pods.delete(&pod("a", "1"));
-        assert_eq!((pods.leaving(now), pods.must_leave()), (0, 0));
+        assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (0, 0));
     }
 
     #[test]
     fn the_same_name_with_another_uid_is_another_pod() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         pods.apply(&pod("a", "1"));
         pods.replace(&[pod("a", "2")]);
         assert!(!pods.is_wanted("1"));
@@ -274,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_deletion_that_the_watch_missed_shows_in_its_next_list() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         pods.apply(&pod("a", "1"));
         pods.begin_list();
         pods.apply_listed(&pod("b", "2"));
@@ -285,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_began_to_terminate_is_no_longer_wanted() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         let mut terminating = pod("a", "1");
         pods.apply(&terminating);
         terminating.metadata.deletion_timestamp =
@@ -293,12 +322,12 @@ mod tests {
         pods.apply(&terminating);
         let now = Instant::now();
         assert!(!pods.is_wanted("1"));
-        assert_eq!((pods.leaving(now), pods.must_leave()), (1, 1));
+        assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (1, 1));
     }
 
     #[test]
     fn a_refused_pod_that_goes_by_itself_is_not_waited_for_again_and_again() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         let now = Instant::now();
         let mut going = pod("a", "1");
         pods.apply(&going);
@@ -313,14 +342,14 @@ mod tests {
 
     #[test]
     fn an_eviction_without_an_answer_counts_as_under_way_until_it_can_no_longer_land() {
-        let mut pods = Pods::new(String::new());
+        let mut pods = no_pods();
         let now = Instant::now();
         pods.apply(&pod("a", "1"));
         pods.take_targets(now);
         pods.settle("1", Some(&Outcome::Unknown("no answer".into())), now);
-        assert_eq!(pods.leaving(now), 1);
+        assert_eq!(pods.evicted(now), 1);
         let certain = pods.next_certainty(now).unwrap();
-        assert_eq!((pods.leaving(certain), pods.next_certainty(certain)), (0, None));
+        assert_eq!((pods.evicted(certain), pods.next_certainty(certain)), (0, None));
     }
 
     #[test]

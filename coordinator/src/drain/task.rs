@@ -1,5 +1,6 @@
-//! One drain as a task: it ends when two clean lists in a row have shown that nothing is left to move, or,
-//! once it is told to stop, when no pod is terminating any more.
+//! The pods of one node, from the first sight of an event to the end of its drain, as a task: it watches while it
+//! is told to look, evicts while it is told to run, and ends when nothing is left to move, or, once it is told
+//! to stop, when nothing that it evicted is there any more.
 
 use std::{
     pin::pin,
@@ -17,7 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{DrainOrder, DrainProgress};
+use mechanic_plan::{DrainOrder, DrainProgress, DrainStage, EventType};
 use rand::Rng;
 use tokio::{sync::watch, time::Instant};
 
@@ -49,8 +50,17 @@ pub(crate) struct Drain {
     pub(crate) client: Client,
     pub(crate) evictions: Evictions,
     pub(crate) fleet: Arc<Fleet>,
-    /// Evicts while this says Run; otherwise it ends once nothing is terminating.
     pub(crate) orders: watch::Receiver<DrainOrder>,
+}
+
+/// What the loop keeps of the pods' course.
+#[derive(Default)]
+struct Course {
+    /// All pods have been listed once.
+    listed: bool,
+    /// Since when evictions run.
+    evicting_since: Option<Instant>,
+    clean_lists: CleanLists,
 }
 
 type Shared = Arc<Mutex<Pods>>;
@@ -59,44 +69,61 @@ impl Drain {
     /// Runs it, and reports to the fleet as it goes.
     pub(crate) async fn run(self) {
         let node = self.target.node_name.as_str();
-        tracing::info!(node, "drain begins");
-        let started = Instant::now();
-        let pods: Shared = Arc::new(Mutex::new(Pods::new(self.target.leader_pod_uid.clone())));
+        let worst = self.worst().unwrap_or(EventType::Unknown);
+        let (leader, budgets) = (self.target.leader_pod_uid.clone(), self.fleet.budgets());
+        let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets, worst)));
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
         let mut orders = self.orders.clone();
-        let mut listed = false;
-        let mut clean_lists = CleanLists::default();
+        let mut course = Course::default();
         let mut listing = None;
         loop {
-            let run = self.is_to_run();
+            let order = *self.orders.borrow();
+            let run = matches!(order, DrainOrder::Run(_));
             let now = Instant::now();
-            if listed && run {
+            if let Some(worst) = self.worst() {
+                lock(&pods).leave_for(worst);
+            }
+            if run && course.evicting_since.is_none() {
+                tracing::info!(node, "evictions begin");
+            }
+            course.evicting_since = run.then(|| course.evicting_since.unwrap_or(now));
+            if course.listed && run {
                 for target in lock(&pods).take_targets(now) {
                     evicting.push(self.evict(target, Arc::clone(&pods)));
                 }
             }
-            self.report(&pods, false, false);
+            let stage = if run { DrainStage::Evicting } else { DrainStage::Looking };
+            self.report(&pods, course.listed, stage);
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
                 let wake = if run { pods.next_try() } else { pods.next_certainty(now) };
-                (pods.must_leave(), pods.leaving(now), wake)
+                (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
-            if listed && !run && leaving == 0 && evicting.is_empty() {
-                tracing::info!(node, "drain stopped");
-                self.report(&pods, false, true);
+            let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);
+            if course.listed && told_to_end && leaving == 0 && evicting.is_empty() {
+                self.report(&pods, true, DrainStage::Stopped);
                 return;
             }
-            let quiet = listed && must_leave == 0 && run;
-            if !quiet {
-                clean_lists = CleanLists::default();
-                listing = None;
-            } else if listing.is_none() {
-                let due = tokio::time::sleep_until(clean_lists.next(started));
-                listing = Some(due.then(|()| self.list()).boxed());
+            let quiet = course.listed && must_leave == 0;
+            match course.evicting_since.filter(|_| quiet) {
+                None => {
+                    course.clean_lists = CleanLists::default();
+                    listing = None;
+                }
+                // There is no time to look twice.
+                Some(_) if order == DrainOrder::Run(EventType::Preempt) => {
+                    self.report(&pods, true, DrainStage::Clean);
+                    return;
+                }
+                Some(since) if listing.is_none() => {
+                    let due = tokio::time::sleep_until(course.clean_lists.next(since));
+                    listing = Some(due.then(|()| self.list()).boxed());
+                }
+                Some(_) => {}
             }
             tokio::select! {
-                event = watch.next() => listed |= take_in(&pods, event),
+                event = watch.next() => course.listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Its sender lives as long as this task does.
@@ -104,19 +131,9 @@ impl Drain {
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
-                    match list {
-                        Ok(list) => {
-                            lock(&pods).replace(&list);
-                            if lock(&pods).must_leave() == 0 && clean_lists.add(Instant::now(), started) {
-                                tracing::info!(node, seconds = started.elapsed().as_secs(), "drain is done");
-                                self.report(&pods, true, true);
-                                return;
-                            }
-                        }
-                        Err(error) => {
-                            tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
-                            clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
-                        }
+                    if course.take_in(node, list, &pods) {
+                        self.report(&pods, true, DrainStage::Clean);
+                        return;
                     }
                 }
             }
@@ -124,7 +141,15 @@ impl Drain {
     }
 
     fn is_to_run(&self) -> bool {
-        *self.orders.borrow() == DrainOrder::Run
+        matches!(*self.orders.borrow(), DrainOrder::Run(_))
+    }
+
+    /// The costliest event that the pods are to leave for.
+    fn worst(&self) -> Option<EventType> {
+        match *self.orders.borrow() {
+            DrainOrder::Look(worst) | DrainOrder::Run(worst) => Some(worst),
+            DrainOrder::Settle | DrainOrder::Stop => None,
+        }
     }
 
     fn watch(&self) -> impl futures::Stream<Item = watcher::Result<Event<ApiPod>>> + use<> {
@@ -157,8 +182,8 @@ impl Drain {
     async fn evict(&self, target: Target, pods: Shared) {
         let Target { namespace, name, uid } = &target;
         let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid);
-        let outcome = self.evictions.evict(namespace, name, uid, still_wanted).await;
         let node = self.target.node_name.as_str();
+        let outcome = self.evictions.evict(node, namespace, name, uid, still_wanted).await;
         let again_in = match &outcome {
             Some(Outcome::Evicted) => {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
@@ -173,7 +198,7 @@ impl Drain {
                 tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
                 RETRY_UNKNOWN
             }
-            Some(Outcome::NotLeading(why)) => {
+            Some(Outcome::NotSent(why)) => {
                 tracing::warn!(node, why, "eviction not sent");
                 BETWEEN_LISTS
             }
@@ -182,16 +207,39 @@ impl Drain {
         lock(&pods).settle(uid, outcome.as_ref(), Instant::now() + again_in);
     }
 
-    fn report(&self, pods: &Shared, clean: bool, ended: bool) {
-        let (pods, evicted_terminating) = {
+    fn report(&self, pods: &Shared, listed: bool, stage: DrainStage) {
+        let progress = {
             let pods = lock(pods);
-            (pods.reports(), pods.leaving(Instant::now()))
+            DrainProgress {
+                listed,
+                pods: pods.reports(),
+                stage,
+                evicted: pods.evicted(Instant::now()),
+                terminating: pods.terminating(),
+            }
         };
-        let progress = DrainProgress { pods, evicted_terminating, clean, ended };
         let DrainTarget { node_name, node_uid, .. } = &self.target;
         let known = self.fleet.read(|state| state.node(node_name).and_then(|node| node.drain.clone()));
         if known.as_ref() != Some(&progress) {
             self.fleet.change(|state| state.drain_progress(node_name, node_uid, progress));
+        }
+    }
+}
+
+impl Course {
+    /// Takes in a list that was asked for because nothing seemed to be left; true if that is certain now.
+    fn take_in(&mut self, node: &str, list: Result<Vec<ApiPod>, String>, pods: &Shared) -> bool {
+        let Some(since) = self.evicting_since else { return false };
+        match list {
+            Ok(list) => {
+                lock(pods).replace(&list);
+                lock(pods).must_leave() == 0 && self.clean_lists.add(Instant::now(), since)
+            }
+            Err(error) => {
+                tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
+                self.clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
+                false
+            }
         }
     }
 }
@@ -204,7 +252,7 @@ struct CleanLists {
 }
 
 impl CleanLists {
-    /// When the next list is due.
+    /// When the next list is due, where evictions have run since `started`.
     fn next(&self, started: Instant) -> Instant {
         match (self.last, self.count) {
             (None, _) => Instant::now(),

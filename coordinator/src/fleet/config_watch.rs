@@ -1,37 +1,39 @@
 //! Keeps the settings current by a watch on the ConfigMap `mechanic`.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, watch_object},
-    },
+    runtime::{WatchStreamExt, watcher::watch_object},
 };
-use mechanic_plan::Config;
+use mechanic_plan::{Accepted, Config};
 
-use super::Fleet;
+use super::{AcceptedSettings, Fleet, Settings};
 
 const NAME: &str = "mechanic";
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches the ConfigMap until the process ends. Where there is none, the defaults hold.
-pub(crate) async fn watch_config(client: Client, namespace: String, fleet: Arc<Fleet>) {
+/// Watches the ConfigMap until the process ends. Where there is none, what was accepted last holds, and where
+/// nothing ever was, the defaults.
+pub(crate) async fn watch_config(
+    client: Client,
+    namespace: String,
+    accepted_settings: AcceptedSettings,
+    fleet: Arc<Fleet>,
+) {
+    let mut accepted = read_accepted(&accepted_settings).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let mut versions = pin!(watch_object_with_backoff(config_maps));
+    let mut versions = pin!(watch_object(config_maps, NAME).default_backoff());
     let mut last_data = None;
     while let Some(version) = versions.next().await {
         match version {
             Ok(config_map) => {
-                if config_map.is_none() {
-                    tracing::warn!("there is no ConfigMap {namespace}/{NAME}; the defaults hold");
-                }
                 let version = config_map.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
-                let data = config_map.and_then(|config_map| config_map.data).unwrap_or_default();
+                let data = config_map.map(|config_map| config_map.data.unwrap_or_default());
                 if last_data.as_ref() != Some(&data) {
-                    put_in_force(&fleet, &data, &version);
+                    accepted = put_in_force(&fleet, data.as_ref(), &accepted, &version);
                     last_data = Some(data);
                 }
             }
@@ -42,21 +44,34 @@ pub(crate) async fn watch_config(client: Client, namespace: String, fleet: Arc<F
     }
 }
 
-fn watch_object_with_backoff(
-    config_maps: Api<ConfigMap>,
-) -> impl futures::Stream<Item = watcher::Result<Option<ConfigMap>>> {
-    watch_object(config_maps, NAME).default_backoff()
+/// What an earlier leader accepted last. Nothing is known without it, so it is asked for until there is an answer.
+async fn read_accepted(accepted_settings: &AcceptedSettings) -> Accepted {
+    loop {
+        match accepted_settings.read().await {
+            Ok(accepted) => return accepted.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(
+                    error,
+                    "the settings that were accepted last can't be read; it is tried again"
+                );
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+        }
+    }
 }
 
-fn put_in_force(fleet: &Fleet, data: &BTreeMap<String, String>, version: &str) {
-    let refusals = fleet.change(|state| {
-        let (config, refusals) = Config::read(data, &state.config());
-        state.set_config(config);
-        refusals
-    });
+fn put_in_force(fleet: &Fleet, data: Option<&Accepted>, before: &Accepted, version: &str) -> Accepted {
+    if data.is_none() {
+        // Somebody's slip must not bring back what was changed for a reason.
+        let what =
+            if before.is_empty() { "the defaults hold" } else { "what was accepted last stays in force" };
+        tracing::warn!("there is no ConfigMap {NAME}; {what}");
+    }
+    let (config, accepted, refusals) = Config::read(data.unwrap_or(before), before);
     for refusal in &refusals {
         tracing::warn!(key = refusal.key, "refused in ConfigMap {NAME}: {}", refusal.why);
     }
-    let config = fleet.read(super::FleetState::config);
     tracing::info!(version, refused = refusals.len(), ?config, "settings in force");
+    fleet.change(|state| state.set_settings(Settings { config, accepted: accepted.clone() }));
+    accepted
 }

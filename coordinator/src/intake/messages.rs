@@ -2,26 +2,38 @@
 
 use std::time::Duration;
 
-use mechanic_plan::{Evidence, ProbeVm, ScheduledEvent, VmReference};
+use mechanic_plan::{ProbeVm, ScheduledEvent, VmReference};
 use mechanic_proto::v1;
+
+use crate::fleet::{Polls, Row, Seen};
 
 pub(super) fn vm(message: &v1::VirtualMachine) -> ProbeVm {
     ProbeVm { vm_id: message.vm_id.clone(), reference: VmReference::parse(&message.resource_id) }
 }
 
 /// An age or span that is missing or negative counts as zero: it then proves nothing.
-pub(super) fn evidence(message: &v1::Evidence) -> Evidence {
-    let duration = |field: Option<&prost_types::Duration>| {
-        field.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default()
-    };
-    Evidence {
-        consecutive_polls: message.consecutive_polls,
-        span: duration(message.span.as_ref()),
+pub(super) fn polls(message: &v1::Evidence) -> Polls {
+    Polls {
+        of_document: Row { polls: message.consecutive_polls, span: duration(message.span.as_ref()) },
+        unbroken: Row { polls: message.unbroken_polls, span: duration(message.unbroken_span.as_ref()) },
+        unbroken_row: message.unbroken_row,
         continuous_for: duration(message.continuous_for.as_ref()),
     }
 }
 
-pub(super) fn event(message: v1::ScheduledEvent) -> ScheduledEvent {
+fn duration(field: Option<&prost_types::Duration>) -> Duration {
+    field.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default()
+}
+
+pub(super) fn seen(message: v1::Observation) -> Seen {
+    Seen {
+        complete: message.unreadable_entries.is_empty(),
+        document_number: message.document_number,
+        events: message.events.into_iter().map(event).collect(),
+    }
+}
+
+fn event(message: v1::ScheduledEvent) -> ScheduledEvent {
     ScheduledEvent {
         event_id: message.event_id,
         event_type: message.r#type,
@@ -29,6 +41,10 @@ pub(super) fn event(message: v1::ScheduledEvent) -> ScheduledEvent {
         not_before: message.not_before,
         description: message.description,
         resources: message.resources,
+        resource_type: message.resource_type,
+        source: message.source,
+        // Negative is unknown, as in the document itself.
+        duration: message.duration.and_then(|duration| Duration::try_from(duration).ok()),
     }
 }
 
@@ -39,15 +55,17 @@ mod tests {
     #[test]
     fn a_duration_that_is_missing_or_negative_proves_nothing() {
         let negative = prost_types::Duration { seconds: -5, nanos: 0 };
-        let message = v1::Evidence {
-            consecutive_polls: 9,
-            span: Some(negative),
-            newest_age: None,
-            continuous_for: None,
-        };
-        assert_eq!(
-            evidence(&message),
-            Evidence { consecutive_polls: 9, span: Duration::ZERO, continuous_for: Duration::ZERO }
-        );
+        let message = v1::Evidence { consecutive_polls: 9, span: Some(negative), ..v1::Evidence::default() };
+        let expected = Polls { of_document: Row { polls: 9, span: Duration::ZERO }, ..Polls::default() };
+        assert_eq!(polls(&message), expected);
+    }
+
+    #[test]
+    fn a_duration_of_an_event_that_is_missing_or_negative_is_unknown() {
+        let with =
+            |duration| event(v1::ScheduledEvent { duration, ..v1::ScheduledEvent::default() }).duration;
+        assert_eq!(with(None), None);
+        assert_eq!(with(Some(prost_types::Duration { seconds: -1, nanos: 0 })), None);
+        assert_eq!(with(Some(prost_types::Duration { seconds: 9, nanos: 0 })), Some(Duration::from_secs(9)));
     }
 }

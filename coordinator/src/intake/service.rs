@@ -169,16 +169,13 @@ impl Session {
                 self.intake.fleet.change(|state| state.hello(node, self.id, now, hello.boot_id, vm))
             }
             Request::Observation(observation) => {
-                let complete = observation.unreadable_entries.is_empty();
-                let evidence = observation.evidence.as_ref().map(messages::evidence);
-                let events = observation.events.into_iter().map(messages::event).collect();
-                self.intake
-                    .fleet
-                    .change(|state| state.observe(node, self.id, now, (events, complete), evidence))
+                let polls = observation.evidence.as_ref().map(messages::polls);
+                let seen = messages::seen(observation);
+                self.intake.fleet.change(|state| state.observe(node, self.id, now, seen, polls))
             }
             Request::Heartbeat(heartbeat) => {
-                let evidence = heartbeat.evidence.as_ref().map(messages::evidence);
-                self.intake.fleet.change(|state| state.heartbeat(node, self.id, now, evidence))
+                let polls = heartbeat.evidence.as_ref().map(messages::polls);
+                self.intake.fleet.change(|state| state.heartbeat(node, self.id, now, polls))
             }
         }
     }

@@ -1,0 +1,180 @@
+//! The decision for one node, but for what the limits of the fleet have to say.
+
+mod claimed;
+mod unclaimed;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    claim::{Claim, ClaimPhase},
+    coverage::Coverage,
+    deadline::{is_due, is_emergency, time_left, time_needed},
+    decide::{Decision, DrainOrder, NodeWrite, Phase},
+    event::{EventStatus, EventType, ScheduledEvent},
+    fleet::{ClaimOnNode, Fleet, Node},
+    neighbours::Hint,
+    reason::Reason,
+    response::Response,
+    time::Now,
+};
+
+/// Nothing begins on a report that is older than this.
+const FRESH: Duration = Duration::from_mins(5);
+
+/// Something that a node can only have within the limits.
+pub(crate) struct Wish {
+    pub(crate) kind: WishKind,
+    /// The claim as it is to stand, without what is wished for.
+    pub(crate) claim: Claim,
+    /// The earliest `NotBefore`; `None` where an event is under way or may be at any moment.
+    pub(crate) deadline: Option<Timestamp>,
+    /// The machine is about to be destroyed: the usual limits yield.
+    pub(crate) emergency: bool,
+    /// All events leave the machine, its memory or at least its disks, as they are.
+    pub(crate) machine_comes_back: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WishKind {
+    Cordon,
+    Drain,
+}
+
+/// One node at one moment.
+pub(crate) struct Assessment<'a> {
+    fleet: &'a Fleet,
+    node: &'a Node,
+    now: Now,
+    coverage: Coverage,
+    /// How long the pods that have to leave need.
+    needed: Duration,
+}
+
+impl<'a> Assessment<'a> {
+    pub(crate) fn new(fleet: &'a Fleet, node: &'a Node, now: Now) -> Self {
+        let coverage = Coverage::of(node, fleet, now.monotonic);
+        Self { fleet, node, now, coverage, needed: time_needed(node.drain.as_ref()) }
+    }
+
+    /// Decides. `twin` is another Node that names the same machine.
+    pub(crate) fn decide(&self, twin: Option<&str>, hint: Option<Hint<'_>>) -> (Decision, Option<Wish>) {
+        let (mut decision, wish) = match &self.node.claim {
+            ClaimOnNode::Readable(claim) if claim.node_uid != self.node.uid => {
+                (self.decision(Phase::Held, Reason::ClaimOfAnotherNode), None)
+            }
+            ClaimOnNode::Readable(claim) if claim.epoch > self.fleet.epoch => {
+                (self.decision(Phase::Held, Reason::ClaimOfLaterLeader { epoch: claim.epoch }), None)
+            }
+            ClaimOnNode::Unreadable(error) => {
+                (self.decision(Phase::Held, Reason::ClaimUnreadable(error.to_string())), None)
+            }
+            ClaimOnNode::LabelOnly => (self.decision(Phase::Held, Reason::LabelWithoutClaim), None),
+            ClaimOnNode::Readable(claim) => self.decide_claimed(claim, twin),
+            ClaimOnNode::None => self.decide_unclaimed(twin, hint),
+        };
+        if self.coverage == Coverage::Disagrees {
+            let condition = self.node.own_events().is_empty();
+            decision.warnings.push(Reason::ProbeDisagrees { condition });
+        }
+        (decision, wish)
+    }
+
+    /// A decision that does nothing.
+    fn decision(&self, phase: Phase, reason: Reason) -> Decision {
+        let (coverage, warnings) = (self.coverage, Vec::new());
+        Decision { phase, reason, warnings, coverage, write: None, drain: DrainOrder::Stop }
+    }
+
+    /// The events that something is done about, due or not.
+    fn events_to_act_on(&self) -> impl Iterator<Item = &'a ScheduledEvent> + use<'a> {
+        self.node.own_events().iter().filter(|event| Response::to(event) >= Response::Cordon)
+    }
+
+    fn is_due(&self, event: &ScheduledEvent) -> bool {
+        is_due(event, self.now.wall, self.fleet.config.lead_time, self.needed)
+    }
+
+    /// Nothing is begun on what a probe said long ago; what runs goes on.
+    fn is_report_fresh(&self) -> bool {
+        let heard = self.node.probe.as_ref().map(|probe| self.now.monotonic.since(probe.last_heard));
+        heard.is_some_and(|age| age < FRESH)
+    }
+
+    /// Why nothing may begin here, by somebody's will.
+    fn held_back(&self) -> Option<Reason> {
+        if self.node.opted_out {
+            Some(Reason::OptedOut)
+        } else {
+            self.fleet.config.paused.then_some(Reason::Paused)
+        }
+    }
+
+    /// What a node wants for `events`, none of which is settled.
+    fn wish(&self, kind: WishKind, claim: Claim, events: &[&ScheduledEvent]) -> Wish {
+        let deadlines = events.iter().map(|event| match event.status() {
+            EventStatus::Started => None,
+            _ => event.not_before(),
+        });
+        Wish {
+            kind,
+            claim,
+            deadline: deadlines.min().flatten(),
+            emergency: events.iter().any(|event| is_emergency(event, self.now.wall, self.needed)),
+            machine_comes_back: events
+                .iter()
+                .all(|event| matches!(event.event_type(), EventType::Freeze | EventType::Reboot)),
+        }
+    }
+
+    /// The pods can hardly be moved before one of `events` begins.
+    fn at_risk(&self, events: &[&ScheduledEvent]) -> Option<Reason> {
+        let announced = events
+            .iter()
+            .filter(|event| event.status() == EventStatus::Scheduled && event.not_before().is_some());
+        let left = announced.map(|event| (time_left(event, self.now.wall), event));
+        let (left, event) = left.min_by_key(|(left, _)| *left)?;
+        (left < self.needed).then(|| Reason::DeadlineAtRisk {
+            event_id: event.event_id.clone(),
+            left,
+            needed: self.needed,
+        })
+    }
+}
+
+/// The costliest of `events`.
+fn worst(events: &[&ScheduledEvent]) -> EventType {
+    events.iter().map(|event| event.event_type()).max().unwrap_or(EventType::Unknown)
+}
+
+fn to_drain<'a>(events: &[&'a ScheduledEvent]) -> Vec<&'a ScheduledEvent> {
+    events.iter().copied().filter(|event| Response::to(event) == Response::Drain).collect()
+}
+
+/// Why nothing is done about `event` now.
+fn why_not_acted_on(event: &ScheduledEvent) -> Reason {
+    match Response::to(event) {
+        Response::Show => {
+            Reason::ShownOnly { event_type: event.event_type.clone(), status: event.status.clone() }
+        }
+        Response::Tolerate => Reason::Tolerated { event_type: event.event_type.clone() },
+        Response::Cordon | Response::Drain => Reason::WaitingForLeadTime {
+            event_id: event.event_id.clone(),
+            not_before: event.not_before.clone(),
+        },
+    }
+}
+
+fn phase_of(claim: &Claim) -> Phase {
+    match claim.phase {
+        ClaimPhase::Cordoned => Phase::Cordoned,
+        ClaimPhase::Draining => Phase::Draining,
+        ClaimPhase::Drained => Phase::Drained,
+    }
+}
+
+/// The write that brings `claim` onto the Node, if one is needed.
+fn hold(on_node: &Claim, claim: Claim) -> Option<NodeWrite> {
+    (claim != *on_node).then_some(NodeWrite::Hold { claim, cordon: false })
+}

@@ -1,0 +1,267 @@
+//! A node that mechanic holds: what next?
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Assessment, Wish, WishKind, hold, phase_of, to_drain, why_not_acted_on, worst};
+use crate::{
+    claim::{Claim, ClaimPhase, ClaimedEvent},
+    coverage::Coverage,
+    decide::{Decision, DrainOrder, NodeWrite, Phase},
+    event::ScheduledEvent,
+    fleet::{DrainProgress, DrainStage},
+    limits::is_down_for_long,
+    pods::Verdict,
+    proof::{Judge, Proof},
+    reason::Reason,
+};
+
+/// With less notice than this nothing that runs gets to its end in good order.
+const USABLE_NOTICE: Duration = Duration::from_secs(10);
+/// A probe that has been silent for so long on a Ready node needs a person.
+const PROOF_OVERDUE: Duration = Duration::from_mins(30);
+
+impl Assessment<'_> {
+    pub(super) fn decide_claimed(&self, on_node: &Claim, twin: Option<&str>) -> (Decision, Option<Wish>) {
+        let mut claim = on_node.clone();
+        claim.epoch = self.fleet.epoch;
+        if !self.node.unschedulable {
+            claim.events.values_mut().for_each(|event| event.vetoed = true);
+            // Our cordon is gone; should there be one again, it is somebody else's.
+            claim.was_unschedulable = true;
+        }
+        let believed = self.coverage != Coverage::Mismatched && twin.is_none();
+        if believed {
+            self.note_events(&mut claim);
+        }
+        let missing = self.drop_what_is_over(&mut claim);
+        // A drain has stopped once nothing it evicted is terminating; what an earlier leader left must be
+        // looked at first.
+        let stopping = on_node.phase == ClaimPhase::Draining
+            && !self.node.drain.as_ref().is_some_and(DrainProgress::is_settled);
+        if claim.events.is_empty() {
+            return (self.give_back(on_node, &claim, stopping), None);
+        }
+        let active: Vec<&ScheduledEvent> = self
+            .events_to_act_on()
+            .filter(|_| believed)
+            .filter(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed))
+            .collect();
+        let drain = to_drain(&active);
+        let is_down = is_down_for_long(self.node, self.now.monotonic);
+        let (mut decision, wish) = if drain.is_empty() || is_down || self.held_back().is_some() {
+            let reason = self.why_not_drained(&claim, &active, is_down, stopping, missing);
+            (self.stand_still(on_node, claim.clone(), stopping, reason), None)
+        } else {
+            self.go_on(on_node, claim.clone(), &drain)
+        };
+        if claim.phase != ClaimPhase::Drained && on_node.phase != ClaimPhase::Drained {
+            decision.warnings.extend(self.at_risk(&drain));
+        }
+        let drained_for = |event_id: &String| drain.iter().any(|event| event.event_id == *event_id);
+        let short = claim.events.iter().find(|(id, event)| drained_for(id) && !had_usable_notice(event));
+        decision.warnings.extend(short.map(|(event_id, _)| self.notice_too_short(event_id)));
+        decision.warnings.extend(self.proof_overdue());
+        (decision, wish)
+    }
+
+    /// All events of the claim are over.
+    fn give_back(&self, on_node: &Claim, claim: &Claim, stopping: bool) -> Decision {
+        if stopping {
+            let mut decision = self.decision(Phase::Draining, self.stopping_drain());
+            decision.drain = DrainOrder::Settle;
+            return decision;
+        }
+        let mut decision = self.decision(phase_of(on_node), Reason::Releasing);
+        let uncordon = self.node.unschedulable && !claim.was_unschedulable;
+        decision.write = Some(NodeWrite::Release { uncordon });
+        decision
+    }
+
+    /// There is a claim, and no pod is to be moved now.
+    fn stand_still(&self, on_node: &Claim, mut claim: Claim, stopping: bool, reason: Reason) -> Decision {
+        // Whether the event goes on is not known before the probes had their time.
+        let waiting_for_probes = self.coverage == Coverage::Unknown;
+        // A drain that has stopped gives its slot back, so going on needs one again.
+        if claim.phase == ClaimPhase::Draining && !stopping && !waiting_for_probes {
+            claim.enter(ClaimPhase::Cordoned);
+        }
+        let mut decision = self.decision(phase_of(on_node), reason);
+        if stopping && !waiting_for_probes {
+            decision.drain = DrainOrder::Settle;
+        }
+        decision.write = hold(on_node, claim);
+        decision
+    }
+
+    fn why_not_drained(
+        &self,
+        claim: &Claim,
+        active: &[&ScheduledEvent],
+        is_down: bool,
+        stopping: bool,
+        missing: Option<String>,
+    ) -> Reason {
+        let terminating = self.node.drain.as_ref().map_or(0, |drain| drain.evicted.max(drain.terminating));
+        if stopping && terminating > 0 && !is_down {
+            self.stopping_drain()
+        } else if claim.events.values().all(|event| event.vetoed) {
+            Reason::Vetoed
+        } else if is_down {
+            Reason::WaitingForProof("the Node is Ready".to_owned())
+        } else if self.node.probe.is_none() && self.coverage == Coverage::Unknown {
+            Reason::WaitingForProbe
+        } else if claim.phase == ClaimPhase::Drained && !active.is_empty() {
+            drained(claim)
+        } else if let Some(reason) = self.held_back().filter(|_| !to_drain(active).is_empty()) {
+            reason
+        } else if let Some(event) = active.first() {
+            Reason::CordonedOnly { event_type: event.event_type.clone(), status: event.status.clone() }
+        } else if let Some(missing) = missing {
+            Reason::WaitingForProof(missing)
+        } else {
+            self.node.own_events().first().map_or(Reason::WaitingForProbe, why_not_acted_on)
+        }
+    }
+
+    /// Pods are to be moved for the events in `drain`.
+    fn go_on(
+        &self,
+        on_node: &Claim,
+        mut claim: Claim,
+        drain: &[&ScheduledEvent],
+    ) -> (Decision, Option<Wish>) {
+        let known = self.node.drain.as_ref();
+        match on_node.phase {
+            ClaimPhase::Draining if known.is_some_and(|drain| drain.stage == DrainStage::Clean) => {
+                claim.enter(ClaimPhase::Drained);
+                claim.pods_left = known.map_or(0, |drain| drain.pods.len());
+            }
+            // What must leave may differ for a new event: once more through the budget.
+            ClaimPhase::Drained
+                if drain.iter().any(|event| !on_node.events.contains_key(&event.event_id)) =>
+            {
+                claim.enter(ClaimPhase::Cordoned);
+            }
+            _ => {}
+        }
+        let (phase, reason, order) = match claim.phase {
+            ClaimPhase::Cordoned => {
+                let fresh = self.is_report_fresh();
+                let reason = if fresh { Reason::StartingDrain } else { Reason::ReportTooOld };
+                (Phase::Cordoned, reason, DrainOrder::Look(worst(drain)))
+            }
+            ClaimPhase::Draining => {
+                // Not before the claim is this leader's, and the cordon stands.
+                let stands = on_node.epoch == self.fleet.epoch && self.node.unschedulable;
+                let order = if stands { DrainOrder::Run(worst(drain)) } else { DrainOrder::Stop };
+                (Phase::Draining, draining(known), order)
+            }
+            ClaimPhase::Drained => (Phase::Drained, drained(&claim), DrainOrder::Stop),
+        };
+        let mut decision = self.decision(phase, reason);
+        decision.drain = order;
+        let wish = if !self.node.unschedulable {
+            // Somebody took our cordon off, and another event has come since.
+            Some(self.wish(WishKind::Cordon, claim.clone(), drain))
+        } else if on_node.phase == ClaimPhase::Cordoned && !self.node.drain_pending && self.is_report_fresh()
+        {
+            Some(self.wish(WishKind::Drain, claim.clone(), drain))
+        } else {
+            None
+        };
+        decision.write = hold(on_node, claim);
+        (decision, wish)
+    }
+
+    /// Brings the claim's events up to what the probe shows: new ones that are due, and news of old ones.
+    fn note_events(&self, claim: &mut Claim) {
+        let now = self.now.wall.to_string();
+        let probe = self.node.probe.as_ref();
+        let boot_id = probe.map_or("", |probe| &probe.boot_id);
+        let due: Vec<&ScheduledEvent> = self.events_to_act_on().filter(|event| self.is_due(event)).collect();
+        if let Some((probe, vm)) = probe.and_then(|probe| Some((probe, probe.vm.as_ref()?)))
+            && vm.vm_id != claim.vm_id
+            && !due.is_empty()
+        {
+            // Another machine behind the same Node: what was announced for the old one ended with it.
+            claim.events.retain(|event_id, _| due.iter().any(|event| event.event_id == *event_id));
+            claim.vm_id.clone_from(&vm.vm_id);
+            claim.boot_id.clone_from(&probe.boot_id);
+        }
+        for event in self.node.own_events() {
+            if claim.events.contains_key(&event.event_id)
+                || due.iter().any(|due| due.event_id == event.event_id)
+            {
+                claim.note(event, &now, boot_id);
+            }
+        }
+    }
+
+    /// Takes the events off the claim that are proven to be over; what is missing for the first that isn't.
+    fn drop_what_is_over(&self, claim: &mut Claim) -> Option<String> {
+        let judged = claim.clone();
+        let judge = Judge {
+            fleet: self.fleet,
+            node: self.node,
+            claim: &judged,
+            coverage: self.coverage,
+            now: self.now.monotonic,
+        };
+        let mut missing = None;
+        claim.events.retain(|event_id, event| {
+            match judge.proof(event_id, event) {
+                Proof::Over => return false,
+                Proof::Missing(what) => missing = missing.take().or(Some(what)),
+                Proof::Present => {}
+            }
+            true
+        });
+        missing
+    }
+
+    fn stopping_drain(&self) -> Reason {
+        let drain = self.node.drain.as_ref();
+        let terminating = drain.map_or(0, |drain| drain.evicted.max(drain.terminating));
+        Reason::StoppingDrain { terminating }
+    }
+
+    fn notice_too_short(&self, event_id: &str) -> Reason {
+        let event = self.node.own_events().iter().find(|event| event.event_id == event_id);
+        let source = event.map(|event| event.source.clone()).unwrap_or_default();
+        Reason::NoticeTooShort { event_id: event_id.to_owned(), source }
+    }
+
+    fn proof_overdue(&self) -> Option<Reason> {
+        let last_heard = self.node.probe.as_ref().map(|probe| probe.last_heard);
+        let since = last_heard.unwrap_or(self.fleet.leading_since);
+        let silent_for = self.now.monotonic.since(since);
+        let overdue = self.coverage.is_silent() && self.node.is_ready() && silent_for >= PROOF_OVERDUE;
+        overdue.then_some(Reason::ProofOverdue { silent_for })
+    }
+}
+
+/// Whether there was time between the first sight of the event and its beginning.
+fn had_usable_notice(event: &ClaimedEvent) -> bool {
+    let read = |text: &str| text.parse::<Timestamp>().ok();
+    let Some(seen) = read(&event.first_seen) else { return true };
+    let begins =
+        if event.started() { read(&event.started_seen) } else { crate::parse_not_before(&event.not_before) };
+    let notice = begins.map(|begins| begins.duration_since(seen));
+    notice.is_none_or(|notice| Duration::try_from(notice).is_ok_and(|notice| notice >= USABLE_NOTICE))
+}
+
+fn drained(claim: &Claim) -> Reason {
+    if claim.pods_left == 0 { Reason::Drained } else { Reason::DrainedExcept(claim.pods_left) }
+}
+
+fn draining(drain: Option<&DrainProgress>) -> Reason {
+    let count = |counts: &dyn Fn(Verdict) -> bool| {
+        drain.map_or(0, |drain| drain.pods.iter().filter(|pod| counts(pod.verdict)).count())
+    };
+    Reason::Draining {
+        pods: count(&Verdict::must_leave),
+        blocked: count(&|verdict| verdict == Verdict::BlockedByBudget),
+    }
+}

@@ -1,0 +1,86 @@
+//! A node that mechanic doesn't hold: shall it?
+
+use super::{Assessment, Wish, WishKind, to_drain, why_not_acted_on, worst};
+use crate::{
+    claim::Claim,
+    coverage::Coverage,
+    deadline::time_left,
+    decide::{Decision, DrainOrder, Phase},
+    event::ScheduledEvent,
+    neighbours::Hint,
+    reason::Reason,
+    response::Response,
+};
+
+impl<'a> Assessment<'a> {
+    pub(super) fn decide_unclaimed(
+        &self,
+        twin: Option<&str>,
+        hint: Option<Hint<'_>>,
+    ) -> (Decision, Option<Wish>) {
+        if self.coverage == Coverage::NotCovered {
+            return (self.decision(Phase::Idle, Reason::NotCovered), None);
+        }
+        if let Some(other) = twin {
+            let reason = Reason::MachineNotUnique { other: other.to_owned() };
+            return (self.decision(Phase::Idle, reason), None);
+        }
+        if self.coverage == Coverage::Mismatched {
+            return (self.decision(Phase::Idle, Reason::ProbeMismatched), None);
+        }
+        let Some(first) = self.most_urgent_event() else {
+            return (self.nothing_of_its_own(hint), None);
+        };
+        let events: Vec<&ScheduledEvent> = self.events_to_act_on().collect();
+        let due: Vec<&ScheduledEvent> = events.iter().copied().filter(|event| self.is_due(event)).collect();
+        let drain = to_drain(&events);
+        let mut decision = self.decision(Phase::Noticed, why_not_acted_on(first));
+        if !drain.is_empty() {
+            decision.drain = DrainOrder::Look(worst(&drain));
+        }
+        if due.is_empty() {
+            return (decision, None);
+        }
+        decision.warnings.extend(self.at_risk(&to_drain(&due)));
+        let vm = self.node.probe.as_ref().and_then(|probe| Some((probe, probe.vm.as_ref()?)));
+        if let Some(reason) = self.held_back() {
+            decision.reason = reason;
+        } else if !self.is_report_fresh() {
+            decision.reason = Reason::ReportTooOld;
+        } else if let Some((probe, vm)) = vm {
+            let (epoch, was_unschedulable) = (self.fleet.epoch, self.node.unschedulable);
+            let mut claim = Claim::new(&self.node.uid, &vm.vm_id, &probe.boot_id, epoch, was_unschedulable);
+            let now = self.now.wall.to_string();
+            claim.claimed_at.clone_from(&now);
+            for event in &due {
+                claim.note(event, &now, &probe.boot_id);
+            }
+            return (decision, Some(self.wish(WishKind::Cordon, claim, &due)));
+        } else {
+            decision.reason = Reason::ProbeMismatched;
+        }
+        (decision, None)
+    }
+
+    fn nothing_of_its_own(&self, hint: Option<Hint<'_>>) -> Decision {
+        match hint {
+            None => self.decision(Phase::Idle, Reason::NothingAnnounced),
+            Some(Hint { neighbour, event }) => {
+                let reason = Reason::SeenByNeighbour {
+                    event_id: event.event_id.clone(),
+                    event_type: event.event_type.clone(),
+                    neighbour: neighbour.to_owned(),
+                };
+                self.decision(Phase::Noticed, reason)
+            }
+        }
+    }
+
+    /// What matters most, and of that the soonest.
+    fn most_urgent_event(&self) -> Option<&'a ScheduledEvent> {
+        let urgency = |event: &&ScheduledEvent| {
+            (std::cmp::Reverse(Response::to(event)), time_left(event, self.now.wall))
+        };
+        self.node.own_events().iter().min_by_key(urgency)
+    }
+}

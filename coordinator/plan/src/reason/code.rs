@@ -1,0 +1,85 @@
+//! The codes themselves: one list for claims, Events, `FleetService` and the log.
+
+use strum::{Display, IntoStaticStr, VariantNames};
+
+/// A stable code. The names are a public contract, documented in `docs/reasons.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantNames)]
+#[expect(missing_docs, reason = "docs/reasons.md says what each means; a test holds the two together")]
+pub enum ReasonCode {
+    // Steps of a node.
+    Cordoned,
+    DrainStarted,
+    DrainStopped,
+    DrainFinished,
+    Released,
+    // Why a node is as it is.
+    NothingAnnounced,
+    NotCovered,
+    ProbeMismatched,
+    MachineNotUnique,
+    WaitingForLeadTime,
+    ShownOnly,
+    Tolerated,
+    SeenByNeighbour,
+    OptedOut,
+    Paused,
+    CordonDeferred,
+    Cordoning,
+    LabelWithoutClaim,
+    ClaimUnreadable,
+    ClaimOfAnotherNode,
+    ClaimOfLaterLeader,
+    Vetoed,
+    CordonedOnly,
+    WaitingForSlot,
+    TooManyUnavailable,
+    StartingDrain,
+    ReportTooOld,
+    NowhereToGo,
+    Draining,
+    StoppingDrain,
+    Drained,
+    DrainedExcept,
+    WaitingForProbe,
+    WaitingForProof,
+    Releasing,
+    // What is worth knowing beside it.
+    DeadlineAtRisk,
+    NoticeTooShort,
+    ProbeDisagrees,
+    ProofOverdue,
+    // What is done with a pod.
+    Evict,
+    BlockedByBudget,
+    EvictionRefused,
+    Terminating,
+    MirrorPod,
+    DaemonSetPod,
+    Unmanaged,
+    EmptyDir,
+    Leader,
+}
+
+impl ReasonCode {
+    /// The code as it is written everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn docs_reasons_md_lists_exactly_the_codes_there_are() {
+        let documented: BTreeSet<&str> = include_str!("../../../../docs/reasons.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(code, _)| code))
+            .collect();
+        assert_eq!(documented, ReasonCode::VARIANTS.iter().copied().collect());
+    }
+}

@@ -1,0 +1,50 @@
+//! Nodes and probes for the tests of this crate.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    fleet::{ClaimOnNode, Document, Evidence, Node, Probe, ProbeVm, Readiness},
+    identity::VmReference,
+    time::Monotonic,
+};
+
+pub(crate) fn vm(name: &str) -> Option<VmReference> {
+    VmReference::parse(&format!(
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/{name}"
+    ))
+}
+
+/// A schedulable node that has been Ready for ever, on the machine of that name; its probe was never heard.
+pub(crate) fn node(vm_name: &str) -> Node {
+    Node {
+        uid: format!("uid of {vm_name}"),
+        resource_version: "1".into(),
+        vm: vm(vm_name),
+        covered: true,
+        pool: "pool".into(),
+        opted_out: false,
+        unschedulable: false,
+        leaving: false,
+        shut_down: false,
+        readiness: Readiness { ready: true, since: Monotonic::default() },
+        vm_event_condition: None,
+        claim: ClaimOnNode::None,
+        probe: None,
+        drain: None,
+        drain_pending: false,
+    }
+}
+
+/// A probe whose polls have shown an empty document for an hour.
+pub(crate) fn probe(vm_name: &str, last_heard: Monotonic) -> Probe {
+    let hour = Duration::from_hours(1);
+    Probe {
+        last_heard,
+        boot_id: "boot".into(),
+        vm: Some(ProbeVm { vm_id: format!("id of {vm_name}"), reference: vm(vm_name) }),
+        document: Some(Arc::new(Document { complete: true, ..Document::default() })),
+        unchanged_since: Monotonic::default(),
+        evidence: Some(Evidence { consecutive_polls: 3_600, span: hour, continuous_for: hour }),
+        listed: Arc::default(),
+    }
+}

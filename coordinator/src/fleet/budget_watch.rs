@@ -1,0 +1,37 @@
+//! Keeps the PodDisruptionBudgets current by one watch.
+
+use std::{pin::pin, sync::Arc};
+
+use futures::StreamExt;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+
+use super::Budgets;
+
+/// A half-open connection is noticed after this many seconds.
+const WATCH_TIMEOUT: u32 = 60;
+const PAGE: u32 = 500;
+
+/// Watches all budgets until the process ends. What is estimated from them may be old; whether a pod may go is
+/// for the API server to say.
+pub(crate) async fn watch_budgets(client: Client, budgets: Arc<Budgets>) {
+    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_TIMEOUT);
+    let mut events = pin!(watcher(Api::<PodDisruptionBudget>::all(client), config).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => budgets.clear(),
+            Ok(Event::InitApply(budget) | Event::Apply(budget)) => budgets.apply(&budget),
+            Ok(Event::Delete(budget)) => budgets.delete(&budget),
+            Ok(Event::InitDone) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the watch on PodDisruptionBudgets failed; it is tried again");
+            }
+        }
+    }
+}

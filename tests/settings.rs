@@ -1,0 +1,135 @@
+//! Settings that keep mechanic from acting, and settings that somebody breaks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use mechanic_sandbox::workloads::Workload;
+use serde_json::json;
+use support::{House, kill};
+
+/// Long enough for mechanic to do what it must not.
+const A_WHILE: Duration = Duration::from_secs(4);
+
+impl House {
+    async fn opt_out(&self, node: &str, value: Option<&str>) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"mechanic/opt-out": value}}}));
+        api.patch(node, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    async fn pods_on(&self, workload: &Workload, node: &str) -> usize {
+        let pods = workload.pods(&self.client).await.unwrap();
+        pods.iter()
+            .filter(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node))
+            .count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_paused_nothing_begins_a_drain_stops_at_the_next_pod_and_releases_go_on() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    let one_by_one = Workload::new("web", 8).start_after(Duration::from_secs(3)).spread();
+    house.deploy(&one_by_one, Some(1)).await;
+    let before = house.pods_on(&one_by_one, &node.name).await;
+    assert!(before >= 2, "the drain is over before it can be paused");
+
+    let event = house.announce_reboot(node);
+    house
+        .wait("the first pod is gone", async || {
+            (house.pods_on(&one_by_one, &node.name).await < before).then_some(())
+        })
+        .await;
+    house.configure(json!({"paused": "true"})).await;
+    house.wait_for_phase(&node.name, "cordoned").await;
+    let left = house.pods_on(&one_by_one, &node.name).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(house.pods_on(&one_by_one, &node.name).await, left, "pods are evicted while paused");
+    let other = house.nodes.iter().find(|other| other.name != node.name).unwrap();
+    let second = house.announce_reboot(other);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(house.claim(&other.name).await, None, "a node is cordoned while paused");
+
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.configure(json!({"paused": "false"})).await;
+    house.wait_for_phase(&other.name, "drained").await;
+    house.remove(&second);
+    house.wait_released(&other.name).await;
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_opted_out_is_left_alone_until_it_no_longer_is() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    house.deploy(&Workload::new("web", 6).spread(), None).await;
+    house.opt_out(&node.name, Some("true")).await;
+    let event = house.announce_reboot(node);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(house.claim(&node.name).await, None);
+    house.opt_out(&node.name, None).await;
+    house.wait_for_phase(&node.name, "drained").await;
+    // It is given back though it is opted out again.
+    house.opt_out(&node.name, Some("")).await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    house.deploy(&Workload::new("web", 6).spread(), None).await;
+    house.configure(json!({"dry-run": "true"})).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = house.node(&node.name).await;
+    let event = house.announce_reboot(node);
+    tokio::time::sleep(A_WHILE).await;
+    let after = house.node(&node.name).await;
+    assert_eq!((after.spec, after.metadata.annotations), (before.spec, before.metadata.annotations));
+    house.configure(json!({"dry-run": "false"})).await;
+    house.wait_for_phase(&node.name, "drained").await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_are_broken_or_gone_stay_as_they_were_accepted_for_the_next_leader_too() {
+    let house = House::with_nodes(5, 2).await;
+    house.deploy(&Workload::new("slow", 10).stop_after(Duration::from_secs(4)).spread(), None).await;
+    let config_maps: Api<ConfigMap> = Api::namespaced(house.client.clone(), "mechanic");
+    let accepted = async || {
+        let kept = config_maps.get_opt("mechanic-accepted").await.unwrap()?;
+        (kept.data?.get("max-concurrent-drains")? == "2").then_some(())
+    };
+    house.wait("the settings are kept", accepted).await;
+    house.configure(json!({"max-concurrent-drains": "many"})).await;
+    kill(house.leader().await.pid.unwrap());
+    let events: Vec<_> = house.nodes.iter().take(3).map(|node| house.announce_reboot(node)).collect();
+    for node in house.nodes.iter().take(3) {
+        house.wait_for_phase(&node.name, "drained").await;
+    }
+    let drains = house.referee.verdict().await.facts.most_drains_at_once;
+    assert_eq!(drains, 2, "neither the default, which is 1, nor more than was accepted");
+
+    // Gone altogether: what was accepted stays, so the nodes come back within the short holds.
+    config_maps.delete("mechanic", &DeleteParams::default()).await.unwrap();
+    kill(house.leader().await.pid.unwrap());
+    for event in &events {
+        house.remove(event);
+    }
+    for node in house.nodes.iter().take(3) {
+        house.wait_released(&node.name).await;
+    }
+    house.judge().await;
+}
