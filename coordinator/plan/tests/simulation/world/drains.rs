@@ -1,0 +1,187 @@
+//! Drains: what the coordinator's task for one node does, second by second.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use mechanic_plan::{
+    BudgetOverPod, Controller, DrainOrder, DrainProgress, DrainStage, EventType, Plan, Pod, PodPhase,
+    PodReport, Verdict, classify,
+};
+
+use super::{World, pods::Answer, pods::PodId, pods::PodState};
+
+/// A refused eviction is tried again after so long.
+const RETRY: u64 = 5;
+/// The scheduler may still bind a pod for so long after the cordon.
+const SETTLE: u64 = 5;
+
+#[derive(Debug)]
+pub(crate) struct Drain {
+    order: DrainOrder,
+    worst: EventType,
+    lists_at: u64,
+    evicting_since: Option<u64>,
+    /// When the first clean list was made.
+    clean_since: Option<u64>,
+    retry_at: BTreeMap<PodId, u64>,
+    /// Evicted by this task.
+    evicted: BTreeSet<PodId>,
+}
+
+/// An eviction that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Eviction {
+    pub(crate) machine: usize,
+    pub(crate) pod: PodId,
+}
+
+pub(crate) fn has_ended(stage: DrainStage) -> bool {
+    matches!(stage, DrainStage::Clean | DrainStage::Stopped)
+}
+
+impl Drain {
+    fn new(lists_at: u64) -> Self {
+        Self {
+            order: DrainOrder::Stop,
+            worst: EventType::Unknown,
+            lists_at,
+            evicting_since: None,
+            clean_since: None,
+            retry_at: BTreeMap::new(),
+            evicted: BTreeSet::new(),
+        }
+    }
+
+    /// Since when it evicts without a break.
+    pub(crate) fn evicting_since(&self) -> Option<u64> {
+        self.evicting_since
+    }
+}
+
+impl World {
+    /// One second of all drains.
+    pub(super) fn drain(&mut self, plan: &Plan) -> Vec<Eviction> {
+        let mut evictions = Vec::new();
+        for (name, decision) in plan {
+            let number = self.numbers[name];
+            let clean = self.node(number).drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean);
+            if !self.shell.drains.contains_key(&number) {
+                if decision.drain == DrainOrder::Stop || clean {
+                    continue;
+                }
+                let slow = if self.faults.slow_writes { self.random.below(3) } else { 0 };
+                self.shell.drains.insert(number, Drain::new(self.time + 1 + slow));
+            }
+            let Some(mut drain) = self.shell.drains.remove(&number) else { continue };
+            drain.order = decision.drain;
+            if let DrainOrder::Look(worst) | DrainOrder::Run(worst) = decision.drain {
+                drain.worst = worst;
+            }
+            evictions.extend(self.send_evictions(number, &mut drain));
+            let progress = self.progress(number, &mut drain);
+            let ended = has_ended(progress.stage);
+            if self.node(number).drain.as_ref() != Some(&progress) {
+                self.note(number, |node| node.drain = Some(progress));
+            }
+            if !ended {
+                self.shell.drains.insert(number, drain);
+            }
+        }
+        evictions
+    }
+
+    fn send_evictions(&mut self, number: usize, drain: &mut Drain) -> Vec<Eviction> {
+        let run = matches!(drain.order, DrainOrder::Run(_));
+        drain.evicting_since = run.then(|| drain.evicting_since.unwrap_or(self.time));
+        let mut evictions = Vec::new();
+        if !run || self.time < drain.lists_at {
+            return evictions;
+        }
+        for id in self.machines[number].pods.clone() {
+            let waits = drain.retry_at.get(&id).is_some_and(|at| *at > self.time);
+            let verdict = classify(&self.pod_as_seen(id), "", drain.worst);
+            if waits || verdict != Verdict::Evict || drain.evicted.contains(&id) {
+                continue;
+            }
+            match self.evict(id) {
+                Answer::Accepted => {
+                    drain.evicted.insert(id);
+                    evictions.push(Eviction { machine: number, pod: id });
+                }
+                Answer::HeldByBudget => {
+                    drain.retry_at.insert(id, self.time + RETRY);
+                }
+            }
+        }
+        evictions
+    }
+
+    /// How the drain goes; it ends where it is done, or was told to and nothing is under way any more.
+    fn progress(&self, number: usize, drain: &mut Drain) -> DrainProgress {
+        let listed = self.time >= drain.lists_at;
+        let ids = &self.machines[number].pods;
+        let pods: Vec<PodReport> =
+            if listed { ids.iter().map(|id| self.report(*id, drain)).collect() } else { Vec::new() };
+        let evicted = ids.iter().filter(|id| drain.evicted.contains(id)).count();
+        let terminating = pods.iter().filter(|pod| pod.verdict == Verdict::Terminating).count();
+        let quiet = listed && !pods.iter().any(|pod| pod.verdict.must_leave());
+        let told_to_end = matches!(drain.order, DrainOrder::Settle | DrainOrder::Stop);
+        let stage = match drain.evicting_since {
+            None if told_to_end && listed && evicted + terminating == 0 => DrainStage::Stopped,
+            None => DrainStage::Looking,
+            Some(since) if quiet => {
+                let first = *drain.clean_since.get_or_insert(self.time);
+                let twice = self.time > first && self.time >= since + SETTLE;
+                let no_time = drain.order == DrainOrder::Run(EventType::Preempt);
+                if twice || no_time { DrainStage::Clean } else { DrainStage::Evicting }
+            }
+            Some(_) => DrainStage::Evicting,
+        };
+        if !quiet || drain.evicting_since.is_none() {
+            drain.clean_since = None;
+        }
+        DrainProgress { listed, pods, stage, evicted, terminating }
+    }
+
+    fn report(&self, id: PodId, drain: &Drain) -> PodReport {
+        let pod = self.pod_as_seen(id);
+        let workload = &self.workloads[self.pods[id.0].workload];
+        let refused = drain.retry_at.contains_key(&id) && !drain.evicted.contains(&id);
+        let verdict = match classify(&pod, "", drain.worst) {
+            Verdict::Evict if refused => Verdict::BlockedByBudget,
+            verdict => verdict,
+        };
+        let budget = workload.budget.map(|budget| BudgetOverPod {
+            name: workload.name.clone(),
+            allows_at_once: budget.allows_at_once(workload.replicas),
+        });
+        PodReport {
+            namespace: pod.namespace,
+            name: pod.name,
+            verdict,
+            detail: String::new(),
+            grace: pod.grace,
+            budget,
+        }
+    }
+
+    /// The pod as the API server shows it.
+    pub(crate) fn pod_as_seen(&self, id: PodId) -> Pod {
+        let pod = &self.pods[id.0];
+        let workload = &self.workloads[pod.workload];
+        let controller = Controller { api_version: "apps/v1".into(), kind: "ReplicaSet".into() };
+        Pod {
+            namespace: "default".into(),
+            name: format!("{}-{}", workload.name, id.0),
+            uid: format!("{}", id.0),
+            phase: PodPhase::Active,
+            controller: workload.is_managed.then_some(controller),
+            mirror: false,
+            empty_dir: workload.empty_dir,
+            terminating: pod.state == PodState::Terminating,
+            grace: Duration::from_secs(workload.grace),
+        }
+    }
+}
