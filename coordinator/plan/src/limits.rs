@@ -44,7 +44,7 @@ impl<'a> Limits<'a> {
         for node in fleet.nodes.values() {
             let pool = pools.entry(&node.pool).or_default();
             pool.nodes += 1;
-            pool.cordoned += usize::from(is_cordoned_by_us(node, fleet, now));
+            pool.cordoned += usize::from(is_cordoned_by_us(node, fleet));
         }
         let count = |counts: &dyn Fn(&Node) -> bool| fleet.nodes.values().filter(|node| counts(node)).count();
         Self {
@@ -104,8 +104,9 @@ fn holds_slot(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
     let draining = node.claim_in_force(fleet.epoch).is_some_and(|claim| claim.phase == ClaimPhase::Draining);
     match &node.drain {
         Some(drain) if drain.stage == DrainStage::Evicting || drain.evicted > 0 => true,
-        Some(drain) => draining && (drain.terminating > 0 || is_confirmed(node, fleet, now)),
-        None => draining,
+        Some(drain) if drain.listed => draining && (drain.terminating > 0 || is_confirmed(node, fleet, now)),
+        // What an earlier leader left there is not known yet.
+        Some(_) | None => draining,
     }
 }
 
@@ -114,9 +115,9 @@ pub(crate) fn is_down_for_long(node: &Node, now: Monotonic) -> bool {
     node.shut_down || node.not_ready_for(now) >= DOWN
 }
 
-fn is_cordoned_by_us(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
-    let ours = node.claim_in_force(fleet.epoch).is_some_and(|claim| !claim.was_unschedulable);
-    ours && node.unschedulable && is_confirmed(node, fleet, now)
+/// Counts until the node is given back, confirmed or not: that long it takes no pods.
+fn is_cordoned_by_us(node: &Node, fleet: &Fleet) -> bool {
+    node.unschedulable && node.claim_in_force(fleet.epoch).is_some_and(|claim| !claim.was_unschedulable)
 }
 
 /// Whether something else than the claim itself says that the node is rightly held.
