@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use mechanic_proto::v1::{
     Evidence, ExplainNodeRequest, Hello, ListNodesRequest, NodePhase, Observation, ProbeCoverage,
-    ReportRequest, ScheduledEvent, VirtualMachine, fleet_service_client::FleetServiceClient,
-    probe_service_client::ProbeServiceClient, report_request::Message, report_response::Message as Answer,
+    ReportRequest, ScheduledEvent, VirtualMachine, WatchObservationsRequest,
+    fleet_service_client::FleetServiceClient, probe_service_client::ProbeServiceClient,
+    report_request::Message, report_response::Message as Answer,
+    watch_observations_response::Message as Heard,
 };
 use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec};
 use support::{House, with_token};
@@ -114,7 +116,26 @@ async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_a
     let house = House::with_nodes(3, 1).await;
     let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
     let node = house.node_without_coordinator();
+    let mut heard = Vec::new();
+    for pod in house.installation.coordinators() {
+        let mut fleet = FleetServiceClient::new(channel(&pod).await);
+        let request = WatchObservationsRequest { node_name: node.name.clone() };
+        heard.push(fleet.watch_observations(with_token(request, &token)).await.unwrap().into_inner());
+    }
     let event = house.announce_reboot(node);
+    for stream in &mut heard {
+        let shown = async {
+            loop {
+                let message = stream.message().await.unwrap().expect("the stream goes on").message;
+                if let Some(Heard::Observation(observation)) = message
+                    && observation.events.iter().any(|shown| shown.event_id == event)
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, shown).await.expect("the event is heard live");
+    }
     house.wait_for_phase(&node.name, "drained").await;
     assert_eq!(house.installation.coordinators().len(), 2);
     for pod in house.installation.coordinators() {

@@ -2,25 +2,44 @@
 
 mod forward_to_leader;
 
+use futures::{StreamExt, stream::BoxStream};
 use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
-    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, fleet_service_server::FleetService,
+    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, WatchObservationsRequest, WatchObservationsResponse,
+    fleet_service_server::FleetService,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 pub(crate) use forward_to_leader::ForwardToLeader;
 
-use crate::planner::Decided;
+use crate::{intake::Listeners, planner::Decided};
 
 /// The service at the leader. Its callers have passed [`ForwardToLeader`].
 pub(crate) struct FleetReader {
     pub(crate) decided: watch::Receiver<Option<Decided>>,
+    pub(crate) listeners: Listeners,
 }
 
 #[tonic::async_trait]
 impl FleetService for FleetReader {
+    type WatchObservationsStream = BoxStream<'static, Result<WatchObservationsResponse, Status>>;
+
+    async fn watch_observations(
+        &self,
+        request: Request<WatchObservationsRequest>,
+    ) -> Result<Response<Self::WatchObservationsStream>, Status> {
+        let node = request.into_inner().node_name;
+        let decided = self.decided()?;
+        if !decided.fleet.nodes.contains_key(&node) {
+            return Err(Status::not_found(format!("there is no Node {node}")));
+        }
+        let leading = no_longer_deciding(self.decided.clone());
+        let heard = self.listeners.listen(node).map(Ok).take_until(leading);
+        Ok(Response::new(heard.boxed()))
+    }
+
     async fn list_nodes(
         &self,
         request: Request<ListNodesRequest>,
@@ -63,6 +82,12 @@ impl FleetService for FleetReader {
             },
         }))
     }
+}
+
+/// Probes report to whoever leads; where that is no longer this process, nothing more will be heard here.
+async fn no_longer_deciding(mut decided: watch::Receiver<Option<Decided>>) {
+    // A planner that is gone decides nothing either.
+    let _ = decided.wait_for(Option::is_none).await;
 }
 
 impl FleetReader {

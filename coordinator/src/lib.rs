@@ -37,7 +37,7 @@ use crate::{
     fleet::{AcceptedSettings, Fleet, FleetState, watch_budgets, watch_config, watch_nodes},
     fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
-    intake::{Intake, Reviewer},
+    intake::{Intake, Listeners, Reviewer},
     kubernetes::Clients,
     node_writes::NodeWrites,
     planner::Decided,
@@ -88,8 +88,9 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     // Serve.
     let (decide, decided) = watch::channel(None);
     let reviewer = Reviewer::new(clients.reading.clone(), &namespace);
-    let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone());
-    let fleet_service = FleetServiceServer::new(FleetReader { decided });
+    let listeners = Listeners::default();
+    let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone(), listeners.clone());
+    let fleet_service = FleetServiceServer::new(FleetReader { decided, listeners });
     let fleet_service = ForwardToLeader::new(fleet_service, reviewer, leadership.clone());
     let server = GrpcServer::bind(listen, intake, fleet_service).await?;
     // A follower is ready too, since it redirects probes.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use mechanic_leadership::Leadership;
 use tokio::sync::watch;
 use tonic::{
@@ -25,6 +25,8 @@ use tower::ServiceExt;
 use crate::intake::Reviewer;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Marks a call that a follower has passed on: while the leader changes, two followers may take each other for it.
+const FORWARDED: HeaderName = HeaderName::from_static("mechanic-forwarded");
 
 /// Lets the service answer where this coordinator leads; a follower forwards to the leader, the caller's token
 /// included.
@@ -54,12 +56,15 @@ impl<S> ForwardToLeader<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+    async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let metadata = MetadataMap::from_headers(request.headers().clone());
         self.reviewer.caller(&metadata).await?;
         let Some(address) = self.leader_elsewhere()? else {
             return self.service.oneshot(request).await.map_err(|never| match never {});
         };
+        if request.headers_mut().insert(FORWARDED, HeaderValue::from_static("true")).is_some() {
+            return Err(Status::unavailable("the leader has just changed; try again"));
+        }
         let unreachable = |error: tonic::transport::Error| {
             Status::unavailable(format!("the leader at {address} is not reached: {error}"))
         };

@@ -19,6 +19,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     authentication::{BoundNode, Reviewer},
+    listeners::Listeners,
     messages,
 };
 use crate::{
@@ -38,6 +39,7 @@ pub(crate) struct Intake {
     fleet: Arc<Fleet>,
     reviewer: Reviewer,
     leadership: watch::Receiver<Leadership>,
+    listeners: Listeners,
     sessions: Arc<AtomicU64>,
 }
 
@@ -46,8 +48,9 @@ impl Intake {
         fleet: Arc<Fleet>,
         reviewer: Reviewer,
         leadership: watch::Receiver<Leadership>,
+        listeners: Listeners,
     ) -> Self {
-        Self { fleet, reviewer, leadership, sessions: Arc::default() }
+        Self { fleet, reviewer, leadership, listeners, sessions: Arc::default() }
     }
 
     fn epoch(&self) -> Option<u64> {
@@ -156,6 +159,7 @@ impl Session {
     fn take_in(&self, message: Request) -> bool {
         let node = self.node.name.as_str();
         let now = clock::monotonic();
+        self.intake.listeners.hear(node, &message);
         match message {
             Request::Hello(hello) => {
                 if !hello.node_name.is_empty() && hello.node_name != node {

@@ -61,7 +61,8 @@ impl Afternoon {
             }
         }
         for number in 0..self.machines {
-            let says = random.pick(&[ConditionSays::Nothing, ConditionSays::Nothing, ConditionSays::TheTruth]);
+            let says =
+                random.pick(&[ConditionSays::Nothing, ConditionSays::Nothing, ConditionSays::TheTruth]);
             world.now(Change::ConditionSays(number, says));
         }
         add_people(&mut world, &mut random, self);

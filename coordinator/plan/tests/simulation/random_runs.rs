@@ -3,9 +3,7 @@
 
 use std::env;
 
-use crate::{
-    invariants::everything_is_given_back, random_cluster::Afternoon, run::Run, world::Stats,
-};
+use crate::{invariants::everything_is_given_back, random_cluster::Afternoon, run::Run, world::Stats};
 
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()

@@ -47,7 +47,12 @@ impl Run {
             let before = self.plan.get(name);
             let code = decision.reason.code();
             if before.map(|before| (before.reason.code(), before.drain)) != Some((code, decision.drain)) {
-                eprintln!("{} {name}: {code} ({}), {:?}", self.world.time - START, decision.reason, decision.drain);
+                eprintln!(
+                    "{} {name}: {code} ({}), {:?}",
+                    self.world.time - START,
+                    decision.reason,
+                    decision.drain
+                );
             }
             if let Some(write) = &decision.write {
                 eprintln!("{} {name}: {write:?}", self.world.time - START);

@@ -24,14 +24,10 @@ pub(super) fn nothing_foreign_is_touched(world: &World, plan: &Plan) {
             (claim, NodeWrite::Release { .. }) if !matches!(claim, ClaimOnNode::Readable(_)) => {
                 world.broken(name, "it is released without a claim");
             }
-            (_, NodeWrite::Release { uncordon: true })
-                if machine.cordoned_by != Some(Who::Mechanic) =>
-            {
+            (_, NodeWrite::Release { uncordon: true }) if machine.cordoned_by != Some(Who::Mechanic) => {
                 world.broken(name, "somebody else's cordon is taken off");
             }
-            (_, NodeWrite::Release { uncordon: false })
-                if machine.cordoned_by == Some(Who::Mechanic) =>
-            {
+            (_, NodeWrite::Release { uncordon: false }) if machine.cordoned_by == Some(Who::Mechanic) => {
                 world.broken(name, "mechanic's own cordon is left behind");
             }
             (_, NodeWrite::Hold { cordon: true, claim })

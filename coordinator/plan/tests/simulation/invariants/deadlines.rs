@@ -92,7 +92,10 @@ impl Deadlines {
                 let last = self.excused.get(&number);
                 world.broken(
                     &world.machines[number].node,
-                    &format!("{} is still there as {id} begins, and nothing kept it (last excuse: {last:?})", seen.name),
+                    &format!(
+                        "{} is still there as {id} begins, and nothing kept it (last excuse: {last:?})",
+                        seen.name
+                    ),
                 );
             }
         }

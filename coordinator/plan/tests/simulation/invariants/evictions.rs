@@ -69,9 +69,8 @@ pub(super) fn evictions_have_a_cause(world: &World, eviction: &Eviction) {
         broken("somebody has vetoed every event");
     }
     let unheard = silent_for(probe, world.clock().monotonic);
-    let is_over = |id: &str| {
-        world.azure.vanished.get(id).is_some_and(|vanished| world.time - vanished > unheard + 1)
-    };
+    let is_over =
+        |id: &str| world.azure.vanished.get(id).is_some_and(|vanished| world.time - vanished > unheard + 1);
     if causes.iter().all(|event| is_over(&event.event_id)) {
         broken("its events had vanished when the probe was last heard");
     }

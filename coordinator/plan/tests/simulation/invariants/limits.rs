@@ -44,8 +44,7 @@ pub(super) fn drains(world: &World) -> usize {
 
 pub(super) fn drains_begin_within_their_limits(world: &World, plan: &Plan) {
     let begin = sent(world, plan).filter(|(number, _, write)| begins_drain(world.node(*number), write));
-    let (emergencies, usual): (Vec<_>, Vec<_>) =
-        begin.partition(|(number, ..)| is_emergency(world, *number));
+    let (emergencies, usual): (Vec<_>, Vec<_>) = begin.partition(|(number, ..)| is_emergency(world, *number));
     let Some((_, name, _)) = emergencies.first().or(usual.first()) else { return };
     let running = drains(world);
     let nodes = world.fleet.nodes.len();
@@ -57,7 +56,10 @@ pub(super) fn drains_begin_within_their_limits(world: &World, plan: &Plan) {
     }
     let begin = emergencies.len() + usual.len();
     if running + begin > emergency_limit {
-        world.broken(name, &format!("{begin} drains begin beside {running}, at most {emergency_limit} may run"));
+        world.broken(
+            name,
+            &format!("{begin} drains begin beside {running}, at most {emergency_limit} may run"),
+        );
     }
 }
 
@@ -65,8 +67,7 @@ pub(super) fn drains_begin_within_their_limits(world: &World, plan: &Plan) {
 pub(super) fn cordoned(world: &World) -> BTreeMap<&str, usize> {
     let mut cordoned = BTreeMap::<&str, usize>::new();
     for (number, machine) in world.machines.iter().enumerate().filter(|(_, machine)| machine.exists) {
-        let about_to =
-            matches!(world.shell.write_to(number), Some(NodeWrite::Hold { cordon: true, .. }));
+        let about_to = matches!(world.shell.write_to(number), Some(NodeWrite::Hold { cordon: true, .. }));
         let ours = machine.cordoned_by == Some(Who::Mechanic) || about_to;
         *cordoned.entry(&machine.pool).or_default() += usize::from(ours);
     }
@@ -120,8 +121,9 @@ pub(super) fn out_of_use(world: &World) -> usize {
 }
 
 pub(super) fn no_drain_begins_with_too_many_nodes_out_of_use(world: &World, plan: &Plan) {
-    let mut begin = sent(world, plan)
-        .filter(|(number, _, write)| begins_drain(world.node(*number), write) && !is_emergency(world, *number));
+    let mut begin = sent(world, plan).filter(|(number, _, write)| {
+        begins_drain(world.node(*number), write) && !is_emergency(world, *number)
+    });
     let Some((_, name, _)) = begin.next() else { return };
     let (out, nodes) = (out_of_use(world), world.fleet.nodes.len());
     let limit = world.fleet.config.max_unavailable_nodes.of(nodes);

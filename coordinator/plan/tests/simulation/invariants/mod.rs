@@ -75,9 +75,10 @@ fn is_worth_moving_for(event: &ScheduledEvent) -> bool {
     of_machine
         && match (event.event_type.as_str(), event.status()) {
             ("Freeze", EventStatus::Scheduled) => live_migration || !short,
-            ("Reboot" | "Redeploy" | "Terminate" | "Preempt", EventStatus::Scheduled | EventStatus::Started) => {
-                true
-            }
+            (
+                "Reboot" | "Redeploy" | "Terminate" | "Preempt",
+                EventStatus::Scheduled | EventStatus::Started,
+            ) => true,
             _ => false,
         }
 }

@@ -42,9 +42,8 @@ fn proof(world: &World, number: usize, id: &str, event: &ClaimedEvent) -> Result
     }
     let hold = hold.as_secs();
     let own = seen_gone(world, number, *vanished, hold);
-    let silent = node.probe.as_ref().is_none_or(|probe| {
-        silent_for(probe, world.clock().monotonic) >= HEARD_WITHIN
-    });
+    let silent =
+        node.probe.as_ref().is_none_or(|probe| silent_for(probe, world.clock().monotonic) >= HEARD_WITHIN);
     if !silent || own.is_ok() {
         return own;
     }

@@ -66,7 +66,8 @@ impl World {
         let mut evictions = Vec::new();
         for (name, decision) in plan {
             let number = self.numbers[name];
-            let clean = self.node(number).drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean);
+            let clean =
+                self.node(number).drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean);
             if !self.shell.drains.contains_key(&number) {
                 if decision.drain == DrainOrder::Stop || clean {
                     continue;

@@ -19,6 +19,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use mechanic_plan::{Config, Fleet, Monotonic, Now, Plan, plan};
 
+use self::{azure::Azure, shell::Shell};
 pub(crate) use self::{
     azure::{Announcement, Impact, rfc_1123},
     changes::Change,
@@ -30,7 +31,6 @@ pub(crate) use self::{
     shell::begins_drain,
     workloads::{Budget, Workload},
 };
-use self::{azure::Azure, shell::Shell};
 
 /// When every simulation begins: clocks have been running for long.
 pub(crate) const START: u64 = 100_000;

@@ -8,7 +8,9 @@ pub(crate) struct PodId(pub(crate) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PodState {
     /// No node has been found for it since then.
-    Pending { since: u64 },
+    Pending {
+        since: u64,
+    },
     Starting,
     Ready,
     /// Its machine is down.
@@ -57,9 +59,8 @@ impl World {
             let takes = |number: &usize| {
                 let machine = &self.machines[*number];
                 let fits = machine.pool == workload.pool && machine.pods.len() < machine.capacity;
-                let open = |node: &mechanic_plan::Node| {
-                    node.readiness.ready && !node.unschedulable && !node.leaving
-                };
+                let open =
+                    |node: &mechanic_plan::Node| node.readiness.ready && !node.unschedulable && !node.leaving;
                 fits && machine.exists && open(self.node(*number))
             };
             let room = |number: &usize| self.machines[*number].capacity - self.machines[*number].pods.len();
@@ -187,7 +188,8 @@ impl World {
             return;
         }
         for id in machine.pods.clone() {
-            if self.pods[id.0].state == PodState::Down && self.workloads[self.pods[id.0].workload].is_managed {
+            if self.pods[id.0].state == PodState::Down && self.workloads[self.pods[id.0].workload].is_managed
+            {
                 self.terminate_pod(id, None);
             }
         }
