@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use mechanic_sandbox::{azure::Event, nodes::NodeSpec, workloads::Workload};
+use mechanic_sandbox::{azure::Event, nodes::NodeSpec, workloads::Workload, world::World};
 use serde_json::json;
 use support::{House, NOTICE};
 
@@ -54,7 +54,8 @@ async fn each_kind_of_event_gets_what_it_is_worth() {
     }
     let unheard_of = house.announce(unknown, &scheduled(unknown, "Rehydrate", NOTICE));
     let late = Event { duration_in_seconds: -1, ..scheduled(started, "Freeze", Duration::ZERO).started() };
-    let freeze_under_way = house.announce(started, &late);
+    // It is under way when it is first seen: nobody can move a pod before that.
+    let freeze_under_way = World::announce(&house, &late, &[started], false).unwrap();
     for (node, event) in [(unknown, &unheard_of), (started, &freeze_under_way)] {
         let claim = house.wait_for_phase(&node.name, "cordoned").await;
         assert!(claim["events"][event].is_object(), "{claim}");
@@ -84,7 +85,7 @@ async fn one_event_over_many_machines_is_one_claim_on_each_within_the_limits() {
         house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
     assert_eq!(hit.len(), 4);
     let event = Event::scheduled("Reboot", hit.iter().map(|node| node.vm_name()), NOTICE);
-    let id = house.announce(hit[0], &event);
+    let id = World::announce(&house, &event, &hit, true).unwrap();
     // Three of six may be cordoned; the fourth waits until one of them is given back.
     let claimed = async || {
         let mut claimed = Vec::new();
