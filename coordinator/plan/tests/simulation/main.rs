@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod directed;
 mod invariants;
 mod random_cluster;
 mod random_runs;

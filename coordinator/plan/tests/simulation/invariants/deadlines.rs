@@ -25,6 +25,11 @@ impl Deadlines {
         if self.off {
             return;
         }
+        for (number, machine) in world.machines.iter().enumerate() {
+            if !machine.exists {
+                self.excused.insert(number, (ReasonCode::WaitingForProbe, world.time));
+            }
+        }
         for (name, decision) in plan {
             let code = decision.reason.code();
             let excuse = matches!(
@@ -42,6 +47,7 @@ impl Deadlines {
                     | ReasonCode::ClaimUnreadable
                     | ReasonCode::MachineNotUnique
                     | ReasonCode::StoppingDrain
+                    | ReasonCode::SeenByNeighbour
             );
             let number = world.numbers[name];
             if excuse || !world.node(number).is_ready() {

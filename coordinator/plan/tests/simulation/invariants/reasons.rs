@@ -78,7 +78,8 @@ impl Reasons {
         }
         let held = world.node(world.numbers[name]).claim != ClaimOnNode::None;
         let listed = || world.events_of(world.numbers[name]).next().is_some();
-        if held && lasts > STUCK && !listed() && !names_an_action(code) {
+        let warned = decision.warnings.iter().any(|warning| names_an_action(warning.code()));
+        if held && lasts > STUCK && !listed() && !warned && !names_an_action(code) {
             world.broken(name, &format!("{code} for {lasts} s, and nobody is told what to do"));
         }
     }

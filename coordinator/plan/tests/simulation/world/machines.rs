@@ -200,3 +200,15 @@ impl World {
         self.restart_pods_of(number);
     }
 }
+
+impl World {
+    /// What the Node of a machine says that it stands for.
+    pub(crate) fn reference_of(&self, number: usize) -> Option<VmReference> {
+        self.node(number).vm.clone()
+    }
+
+    /// The Node says that it stands for another machine.
+    pub(crate) fn name_machine(&mut self, number: usize, reference: Option<VmReference>) {
+        self.change_node(number, |node| node.vm = reference);
+    }
+}
