@@ -13,7 +13,7 @@ use mechanic_proto::v1::{
     watch_observations_response::Message as Heard,
 };
 use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec};
-use support::{House, with_token};
+use support::{House, LONG, with_token};
 use tonic::{Code, Status, transport::Channel};
 
 async fn channel(pod: &PodProcess) -> Channel {

@@ -202,7 +202,8 @@ mod tests {
         let mut claim = Claim::new("u", "vm", "boot", 1, false);
         let event =
             ScheduledEvent { event_id: "E".into(), event_type: "Reboot".into(), ..ScheduledEvent::default() };
-        claim.note(&event, "2026-11-23T12:00:00Z", "boot");
+        let seen = "2026-11-23T12:00:00Z";
+        claim.note(&event, seen, seen, "boot");
         (claim.phase, claim.steps) = (phase, steps);
         Arc::new(node(ClaimOnNode::Readable(claim), true))
     }

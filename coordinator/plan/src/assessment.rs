@@ -5,7 +5,7 @@ mod unclaimed;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     claim::{Claim, ClaimPhase},
@@ -100,6 +100,33 @@ impl<'a> Assessment<'a> {
     fn is_report_fresh(&self) -> bool {
         let heard = self.node.probe.as_ref().map(|probe| self.now.monotonic.since(probe.last_heard));
         heard.is_some_and(|age| age < FRESH)
+    }
+
+    /// Wall time at which `event` was first seen, RFC 3339. A claim may come much later, once the limits allow it.
+    fn first_seen(&self, event: &ScheduledEvent) -> String {
+        let listed = self.node.probe.iter().flat_map(|probe| probe.listed.iter());
+        let since =
+            listed.filter(|listed| listed.event_id == event.event_id).map(|listed| listed.since).min();
+        let ago = since.map(|since| self.now.monotonic.since(since)).unwrap_or_default();
+        SignedDuration::try_from(ago)
+            .ok()
+            .and_then(|ago| self.now.wall.checked_sub(ago).ok())
+            .unwrap_or(self.now.wall)
+            .to_string()
+    }
+
+    /// Notes `event` on the claim, as far as there is room on it: the rest waits until some are over.
+    fn note(&self, claim: &mut Claim, event: &ScheduledEvent) {
+        let boot_id = self.node.probe.as_ref().map_or("", |probe| &probe.boot_id);
+        claim.note_if_it_fits(event, &self.first_seen(event), &self.now.wall.to_string(), boot_id);
+    }
+
+    /// Why what the probe shows is not acted on.
+    fn distrusted(&self, twin: Option<&str>) -> Option<Reason> {
+        match twin {
+            Some(other) => Some(Reason::MachineNotUnique { other: other.to_owned() }),
+            None => (self.coverage == Coverage::Mismatched).then_some(Reason::ProbeMismatched),
+        }
     }
 
     /// Why nothing may begin here, by somebody's will.

@@ -20,6 +20,9 @@ pub const MAX_CLAIM_BYTES: usize = 8 * 1024;
 
 const VERSION: u64 = 1;
 
+/// What a claim may still grow by without another event: phase, reason, counts.
+const ROOM_TO_GO_ON: usize = 256;
+
 /// What mechanic holds a Node for. Fields that this version doesn't know are kept as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,13 +172,13 @@ impl Claim {
         }
     }
 
-    /// Notes an event that is there `now` (RFC 3339): adds it, or updates its status and time.
-    pub fn note(&mut self, event: &ScheduledEvent, now: &str, boot_id: &str) {
+    /// Notes an event that is there `now`: adds it, or updates its status and time. Both moments are RFC 3339.
+    pub fn note(&mut self, event: &ScheduledEvent, first_seen: &str, now: &str, boot_id: &str) {
         let claimed = self.events.entry(event.event_id.clone()).or_insert_with(|| ClaimedEvent {
             event_type: event.event_type.clone(),
             status: event.status.clone(),
             not_before: event.not_before.clone(),
-            first_seen: now.to_owned(),
+            first_seen: first_seen.to_owned(),
             started_seen: String::new(),
             boot_id: boot_id.to_owned(),
             vetoed: false,
@@ -188,6 +191,28 @@ impl Claim {
         if !event.not_before.is_empty() {
             claimed.not_before.clone_from(&event.not_before);
         }
+    }
+
+    /// The same, unless the claim would become too large to be written: then it stays as it is.
+    pub(crate) fn note_if_it_fits(
+        &mut self,
+        event: &ScheduledEvent,
+        first_seen: &str,
+        now: &str,
+        boot_id: &str,
+    ) {
+        let before = self.events.get(&event.event_id).cloned();
+        self.note(event, first_seen, now, boot_id);
+        if before.as_ref() == self.events.get(&event.event_id) {
+            return;
+        }
+        if self.to_annotation().is_ok_and(|json| json.len() + ROOM_TO_GO_ON <= MAX_CLAIM_BYTES) {
+            return;
+        }
+        match before {
+            Some(before) => self.events.insert(event.event_id.clone(), before),
+            None => self.events.remove(&event.event_id),
+        };
     }
 }
 
@@ -257,8 +282,8 @@ mod tests {
             status: "Started".into(),
             ..ScheduledEvent::default()
         };
-        claim.note(&started, "now", "other");
-        claim.note(&started, "later", "other");
+        claim.note(&started, "now", "now", "other");
+        claim.note(&started, "later", "later", "other");
         let event = &claim.events["E-1"];
         assert!(event.started());
         assert_eq!(event.started_seen, "now");

@@ -107,8 +107,21 @@ pub struct Probe {
     pub unchanged_since: Monotonic,
     /// What the polls prove about the node's own events; `None` while they fail.
     pub evidence: Option<Evidence>,
-    /// `EventId`s that its documents have listed, whichever machine they hit.
-    pub listed: Arc<Vec<String>>,
+    /// What they prove about its neighbours' events, and so about the document as a whole.
+    pub evidence_of_document: Option<Evidence>,
+    /// When its polls last proved anything, or it came to this leader if they never have.
+    pub proved_last: Monotonic,
+    /// What its documents have listed, whichever machine it hits.
+    pub listed: Arc<Vec<Listed>>,
+}
+
+/// An event that a probe's document has listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `EventId`.
+    pub event_id: String,
+    /// Since when this leader knows of it from that probe.
+    pub since: Monotonic,
 }
 
 /// A machine in a probe's words.

@@ -70,7 +70,7 @@ pub(crate) fn witnesses<'a>(
         let group =
             node.vm.as_ref().zip(of.vm.as_ref()).is_some_and(|(one, other)| one.is_in_group_of(other));
         let probe = node.probe.as_ref()?;
-        let listed = probe.listed.iter().any(|listed| listed == event_id);
+        let listed = probe.listed.iter().any(|listed| listed.event_id == event_id);
         (group && node.uid != of.uid && listed && heard(node, fleet, now).is_some()).then_some(probe)
     })
 }

@@ -42,16 +42,18 @@ impl Judge<'_> {
         if self.coverage == Coverage::Mismatched {
             return Proof::Missing("the probe speaks of the machine that the Node names".to_owned());
         }
-        let hold = self.hold(event);
+        let (hold, after_boot) = (self.hold(event), self.fleet.config.release_hold_after_boot);
         if self.coverage.is_silent() {
             let mut witnesses = witnesses(self.fleet, self.node, event_id, self.now);
-            if !witnesses.any(|witness| self.missing(witness, event_id, hold).is_none()) {
+            if !witnesses.any(|witness| {
+                missing(witness, witness.evidence_of_document, event_id, hold, after_boot).is_none()
+            }) {
                 return Proof::Missing("the node's own probe reports again".to_owned());
             }
         } else if document.is_some_and(|document| document.lists(event_id)) {
             return Proof::Present;
         } else if let Some(probe) = probe.filter(|_| self.coverage.is_heard()) {
-            if let Some(missing) = self.missing(probe, event_id, hold) {
+            if let Some(missing) = missing(probe, probe.evidence, event_id, hold, after_boot) {
                 return Proof::Missing(missing);
             }
         } else {
@@ -84,23 +86,29 @@ impl Judge<'_> {
         let vm = self.node.probe.as_ref().and_then(|probe| probe.vm.as_ref());
         vm.is_some_and(|vm| vm.vm_id != self.claim.vm_id)
     }
+}
 
-    /// What `probe`'s polls lack to prove the event absent; `None` where they do.
-    fn missing(&self, probe: &Probe, event_id: &str, hold: Duration) -> Option<String> {
-        let after_boot = self.fleet.config.release_hold_after_boot;
-        let lists = |document: &Document| document.lists(event_id);
-        match (&probe.document, probe.evidence) {
-            (Some(document), _) if lists(document) => Some("the event is no longer shown".to_owned()),
-            (Some(document), _) if !document.complete => {
-                Some("every entry of the events document can be read".to_owned())
-            }
-            (Some(_), Some(Evidence { continuous_for, .. })) if continuous_for < after_boot => Some(format!(
-                "the metadata service has been read for {} since probe or machine began anew",
-                seconds(after_boot)
-            )),
-            (Some(_), Some(Evidence { consecutive_polls: POLLS.., span, .. })) if span >= hold => None,
-            _ => Some(format!("at least {POLLS} valid polls in a row over {} show it gone", seconds(hold))),
+/// What `probe`'s polls lack to prove the event absent; `None` where they do. `evidence` is what they prove about
+/// events of the machine in question.
+fn missing(
+    probe: &Probe,
+    evidence: Option<Evidence>,
+    event_id: &str,
+    hold: Duration,
+    after_boot: Duration,
+) -> Option<String> {
+    let lists = |document: &Document| document.lists(event_id);
+    match (&probe.document, evidence) {
+        (Some(document), _) if lists(document) => Some("the event is no longer shown".to_owned()),
+        (Some(document), _) if !document.complete => {
+            Some("every entry of the events document can be read".to_owned())
         }
+        (Some(_), Some(Evidence { continuous_for, .. })) if continuous_for < after_boot => Some(format!(
+            "the metadata service has been read for {} since probe or machine began anew",
+            seconds(after_boot)
+        )),
+        (Some(_), Some(Evidence { consecutive_polls: POLLS.., span, .. })) if span >= hold => None,
+        _ => Some(format!("at least {POLLS} valid polls in a row over {} show it gone", seconds(hold))),
     }
 }
 

@@ -38,13 +38,16 @@ pub(crate) fn node(vm_name: &str) -> Node {
 /// A probe whose polls have shown an empty document for an hour.
 pub(crate) fn probe(vm_name: &str, last_heard: Monotonic) -> Probe {
     let hour = Duration::from_hours(1);
+    let evidence = Some(Evidence { consecutive_polls: 3_600, span: hour, continuous_for: hour });
     Probe {
         last_heard,
         boot_id: "boot".into(),
         vm: Some(ProbeVm { vm_id: format!("id of {vm_name}"), reference: vm(vm_name) }),
         document: Some(Arc::new(Document { complete: true, ..Document::default() })),
         unchanged_since: Monotonic::default(),
-        evidence: Some(Evidence { consecutive_polls: 3_600, span: hour, continuous_for: hour }),
+        evidence,
+        evidence_of_document: evidence,
+        proved_last: last_heard,
         listed: Arc::default(),
     }
 }

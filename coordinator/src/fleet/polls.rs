@@ -8,13 +8,21 @@ use mechanic_plan::Evidence;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Polls {
     /// Valid polls in a row that showed the present document.
-    pub(crate) of_document: Row,
+    pub(crate) document: Row,
     /// Valid polls in a row whatever they showed; none where the probe is too old to say.
     pub(crate) unbroken: Row,
     /// Counts the unbroken rows.
     pub(crate) unbroken_row: u64,
     /// Without a sign that the service began anew.
     pub(crate) continuous_for: Duration,
+}
+
+impl Polls {
+    /// What they prove about the document as a whole.
+    pub(super) fn of_document(&self) -> Evidence {
+        let Row { polls, span } = self.document;
+        Evidence { consecutive_polls: polls, span, continuous_for: self.continuous_for }
+    }
 }
 
 /// Polls in a row, and from the first to the last of them.
@@ -37,8 +45,8 @@ impl OwnRow {
     /// Begins with the present document.
     pub(super) fn begin(polls: &Polls, document_number: u64) -> Self {
         let before = Row {
-            polls: polls.unbroken.polls.saturating_sub(polls.of_document.polls),
-            span: polls.unbroken.span.saturating_sub(polls.of_document.span),
+            polls: polls.unbroken.polls.saturating_sub(polls.document.polls),
+            span: polls.unbroken.span.saturating_sub(polls.document.span),
         };
         Self { unbroken_row: polls.unbroken_row, document_number, before }
     }
@@ -62,7 +70,7 @@ impl OwnRow {
                 span: polls.unbroken.span.saturating_sub(self.before.span),
             }
         } else {
-            polls.of_document
+            polls.document
         };
         Evidence { consecutive_polls: own.polls, span: own.span, continuous_for: polls.continuous_for }
     }
@@ -79,7 +87,7 @@ mod tests {
 
     fn polls(of_document: u32, unbroken: u32, unbroken_row: u64) -> Polls {
         Polls {
-            of_document: row(of_document),
+            document: row(of_document),
             unbroken: row(unbroken),
             unbroken_row,
             continuous_for: Duration::ZERO,

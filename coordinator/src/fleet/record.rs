@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mechanic_plan::{
-    ClaimOnNode, ClaimPhase, Document, DrainStage, Monotonic, Node, Probe, ProbeVm, Readiness,
+    ClaimOnNode, ClaimPhase, Document, DrainStage, Listed, Monotonic, Node, Probe, ProbeVm, Readiness,
     ScheduledEvent, VmEventCondition,
 };
 
@@ -119,9 +119,11 @@ impl Record {
             self.seen = None;
         }
         self.own_row = None;
-        let (old_boot, old_vm, document, unchanged_since) = match known {
-            Some(probe) => (probe.boot_id, probe.vm, probe.document, probe.unchanged_since),
-            None => (String::new(), None, None, now),
+        let (old_boot, old_vm, document, unchanged_since, proved_last) = match known {
+            Some(probe) => {
+                (probe.boot_id, probe.vm, probe.document, probe.unchanged_since, probe.proved_last)
+            }
+            None => (String::new(), None, None, now, now),
         };
         node.probe = Some(Probe {
             last_heard: now,
@@ -130,6 +132,8 @@ impl Record {
             document,
             unchanged_since,
             evidence: None,
+            evidence_of_document: None,
+            proved_last,
             listed,
         });
     }
@@ -152,6 +156,10 @@ impl Record {
         if let Some(probe) = &mut Arc::make_mut(&mut self.node).probe {
             probe.last_heard = now;
             probe.evidence = polls.zip(own_row).map(|(polls, row)| row.evidence(&polls));
+            probe.evidence_of_document = polls.map(|polls| polls.of_document());
+            if probe.evidence_of_document.is_some_and(|evidence| evidence.consecutive_polls > 0) {
+                probe.proved_last = now;
+            }
         }
     }
 
@@ -163,8 +171,8 @@ impl Record {
         let (own_events, other_events): (Vec<_>, Vec<_>) = seen.events.iter().cloned().partition(concerns);
         let listed = Arc::make_mut(&mut probe.listed);
         for event in &seen.events {
-            if !listed.contains(&event.event_id) {
-                listed.push(event.event_id.clone());
+            if !listed.iter().any(|listed| listed.event_id == event.event_id) {
+                listed.push(Listed { event_id: event.event_id.clone(), since: now });
             }
         }
         listed.drain(..listed.len().saturating_sub(LISTED));

@@ -14,7 +14,7 @@ pub(super) fn vm(message: &v1::VirtualMachine) -> ProbeVm {
 /// An age or span that is missing or negative counts as zero: it then proves nothing.
 pub(super) fn polls(message: &v1::Evidence) -> Polls {
     Polls {
-        of_document: Row { polls: message.consecutive_polls, span: duration(message.span.as_ref()) },
+        document: Row { polls: message.consecutive_polls, span: duration(message.span.as_ref()) },
         unbroken: Row { polls: message.unbroken_polls, span: duration(message.unbroken_span.as_ref()) },
         unbroken_row: message.unbroken_row,
         continuous_for: duration(message.continuous_for.as_ref()),
@@ -56,7 +56,7 @@ mod tests {
     fn a_duration_that_is_missing_or_negative_proves_nothing() {
         let negative = prost_types::Duration { seconds: -5, nanos: 0 };
         let message = v1::Evidence { consecutive_polls: 9, span: Some(negative), ..v1::Evidence::default() };
-        let expected = Polls { of_document: Row { polls: 9, span: Duration::ZERO }, ..Polls::default() };
+        let expected = Polls { document: Row { polls: 9, span: Duration::ZERO }, ..Polls::default() };
         assert_eq!(polls(&message), expected);
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// With less notice than this nothing that runs gets to its end in good order.
 const USABLE_NOTICE: Duration = Duration::from_secs(10);
-/// A probe that has been silent for so long on a Ready node needs a person.
+/// A probe that has proved nothing for so long on a Ready node needs a person.
 const PROOF_OVERDUE: Duration = Duration::from_mins(30);
 
 impl Assessment<'_> {
@@ -31,8 +31,8 @@ impl Assessment<'_> {
             // Our cordon is gone; should there be one again, it is somebody else's.
             claim.was_unschedulable = true;
         }
-        let believed = self.coverage != Coverage::Mismatched && twin.is_none();
-        if believed {
+        let distrusted = self.distrusted(twin);
+        if distrusted.is_none() {
             self.note_events(&mut claim);
         }
         let missing = self.drop_what_is_over(&mut claim);
@@ -45,13 +45,16 @@ impl Assessment<'_> {
         }
         let active: Vec<&ScheduledEvent> = self
             .events_to_act_on()
-            .filter(|_| believed)
+            .filter(|_| distrusted.is_none())
             .filter(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed))
             .collect();
         let drain = to_drain(&active);
         let is_down = is_down_for_long(self.node, self.now.monotonic);
         let (mut decision, wish) = if drain.is_empty() || is_down || self.held_back().is_some() {
-            let reason = self.why_not_drained(&claim, &active, is_down, stopping, missing);
+            let reason = match distrusted.filter(|_| !stopping) {
+                Some(reason) => reason,
+                None => self.why_not_drained(&claim, &active, is_down, stopping, missing),
+            };
             (self.stand_still(on_node, claim.clone(), stopping, reason), None)
         } else {
             self.go_on(on_node, claim.clone(), &drain)
@@ -177,9 +180,7 @@ impl Assessment<'_> {
 
     /// Brings the claim's events up to what the probe shows: new ones that are due, and news of old ones.
     fn note_events(&self, claim: &mut Claim) {
-        let now = self.now.wall.to_string();
         let probe = self.node.probe.as_ref();
-        let boot_id = probe.map_or("", |probe| &probe.boot_id);
         let due: Vec<&ScheduledEvent> = self.events_to_act_on().filter(|event| self.is_due(event)).collect();
         if let Some((probe, vm)) = probe.and_then(|probe| Some((probe, probe.vm.as_ref()?)))
             && vm.vm_id != claim.vm_id
@@ -194,7 +195,7 @@ impl Assessment<'_> {
             if claim.events.contains_key(&event.event_id)
                 || due.iter().any(|due| due.event_id == event.event_id)
             {
-                claim.note(event, &now, boot_id);
+                self.note(claim, event);
             }
         }
     }
@@ -234,10 +235,10 @@ impl Assessment<'_> {
     }
 
     fn proof_overdue(&self) -> Option<Reason> {
-        let last_heard = self.node.probe.as_ref().map(|probe| probe.last_heard);
-        let since = last_heard.unwrap_or(self.fleet.leading_since);
-        let silent_for = self.now.monotonic.since(since);
-        let overdue = self.coverage.is_silent() && self.node.is_ready() && silent_for >= PROOF_OVERDUE;
+        let proved_last = self.node.probe.as_ref().map(|probe| probe.proved_last);
+        let silent_for = self.now.monotonic.since(proved_last.unwrap_or(self.fleet.leading_since));
+        let cannot_tell = self.coverage.is_silent() || self.coverage == Coverage::Failing;
+        let overdue = cannot_tell && self.node.is_ready() && silent_for >= PROOF_OVERDUE;
         overdue.then_some(Reason::ProofOverdue { silent_for })
     }
 }

@@ -21,12 +21,8 @@ impl<'a> Assessment<'a> {
         if self.coverage == Coverage::NotCovered {
             return (self.decision(Phase::Idle, Reason::NotCovered), None);
         }
-        if let Some(other) = twin {
-            let reason = Reason::MachineNotUnique { other: other.to_owned() };
+        if let Some(reason) = self.distrusted(twin) {
             return (self.decision(Phase::Idle, reason), None);
-        }
-        if self.coverage == Coverage::Mismatched {
-            return (self.decision(Phase::Idle, Reason::ProbeMismatched), None);
         }
         let Some(first) = self.most_urgent_event() else {
             return (self.nothing_of_its_own(hint), None);
@@ -50,12 +46,13 @@ impl<'a> Assessment<'a> {
         } else if let Some((probe, vm)) = vm {
             let (epoch, was_unschedulable) = (self.fleet.epoch, self.node.unschedulable);
             let mut claim = Claim::new(&self.node.uid, &vm.vm_id, &probe.boot_id, epoch, was_unschedulable);
-            let now = self.now.wall.to_string();
-            claim.claimed_at.clone_from(&now);
+            claim.claimed_at = self.now.wall.to_string();
             for event in &due {
-                claim.note(event, &now, &probe.boot_id);
+                self.note(&mut claim, event);
             }
-            return (decision, Some(self.wish(WishKind::Cordon, claim, &due)));
+            // One whose id alone is too long for a claim can only be shown.
+            let wish = (!claim.events.is_empty()).then(|| self.wish(WishKind::Cordon, claim, &due));
+            return (decision, wish);
         } else {
             decision.reason = Reason::ProbeMismatched;
         }

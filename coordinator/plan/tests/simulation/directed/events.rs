@@ -5,7 +5,8 @@ use mechanic_plan::{ClaimPhase, Phase, ReasonCode};
 use super::{SOON, cluster, cluster_with, one_drain_at_once, run_with};
 use crate::world::{Announcement, Change, rfc_1123};
 
-const LIVE_MIGRATION: &str = "Virtual machine is being paused because of a memory-preserving Live Migration operation.";
+const LIVE_MIGRATION: &str =
+    "Virtual machine is being paused because of a memory-preserving Live Migration operation.";
 
 #[test]
 fn reboot_redeploy_terminate_and_long_freezes_are_drained_before_they_begin() {

@@ -81,7 +81,8 @@ fn a_preempted_pool_is_drained_at_once_as_far_as_emergencies_go() {
 #[test]
 fn where_no_other_node_takes_pods_reboot_and_freeze_evict_nothing_and_a_redeploy_does() {
     for (event_type, moved) in [("Reboot", 0), ("Freeze", 0), ("Redeploy", 4)] {
-        let mut world = cluster_with(3, Config { max_unavailable_nodes: Amount::Percent(100), ..Config::default() });
+        let mut world =
+            cluster_with(3, Config { max_unavailable_nodes: Amount::Percent(100), ..Config::default() });
         world.now(Change::Cordon(1));
         world.now(Change::Cordon(2));
         let mut run = run_with(world, [Announcement::new(event_type, &[0], SOON, 900).lasting(None, "")]);
@@ -98,7 +99,8 @@ fn a_limit_that_is_raised_or_lowered_in_mid_batch_counts_from_then_on() {
     // Each drain is held for good, so that what runs can be counted.
     world.add_workload(Workload::new("a", 20).with_budget(Budget::MaxUnavailable(0)));
     let mut run = run_with(world, [Announcement::new("Reboot", &machines, SOON, 3_000)]);
-    let draining = |run: &crate::run::Run| machines.iter().filter(|machine| run.is_draining(**machine)).count();
+    let draining =
+        |run: &crate::run::Run| machines.iter().filter(|machine| run.is_draining(**machine)).count();
     run.until(SOON + 1_300);
     assert_eq!(draining(&run), 1);
     let three = Config { max_concurrent_drains: Amount::Number(3), ..Config::default() };

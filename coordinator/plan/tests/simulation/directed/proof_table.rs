@@ -11,8 +11,7 @@ use crate::{
 /// Node 0 drained for a Reboot that never happens and vanishes at the returned time.
 fn drained() -> (Run, u64) {
     let vanishes = SOON + 600;
-    let mut run =
-        run_with(cluster(6), [Announcement::new("Reboot", &[0], SOON, 900).cancelled(vanishes)]);
+    let mut run = run_with(cluster(6), [Announcement::new("Reboot", &[0], SOON, 900).cancelled(vanishes)]);
     run.until(SOON + 300);
     assert_eq!(run.reason(0), ReasonCode::Drained);
     (run, vanishes)
@@ -92,7 +91,8 @@ fn row_1_node_deleted_or_another_uid_the_claim_ends_the_slot_is_free_and_nothing
 
 #[test]
 fn row_2_same_node_another_vm_id_old_events_end_and_it_starts_fresh() {
-    let redeploy = Announcement { impact: Impact::Replace(60), ..Announcement::new("Redeploy", &[0], SOON, 600) };
+    let redeploy =
+        Announcement { impact: Impact::Replace(60), ..Announcement::new("Redeploy", &[0], SOON, 600) };
     let up = redeploy.not_before + 62;
     let mut world = cluster(6);
     let old = world.announce(Announcement { ends: up, ..redeploy });

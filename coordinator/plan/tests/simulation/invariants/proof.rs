@@ -49,7 +49,7 @@ fn proof(world: &World, number: usize, id: &str, event: &ClaimedEvent) -> Result
     }
     let listed = |other: &usize| {
         let probe = world.node(*other).probe.as_ref();
-        probe.is_some_and(|probe| probe.listed.iter().any(|listed| listed == id))
+        probe.is_some_and(|probe| probe.listed.iter().any(|listed| listed.event_id == *id))
     };
     let mut others = (0..world.machines.len())
         .filter(|other| *other != number && world.machines[*other].exists)

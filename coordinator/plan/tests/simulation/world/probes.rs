@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mechanic_plan::{Document, Evidence, Monotonic, Probe, ProbeVm, ScheduledEvent, VmEventCondition};
+use mechanic_plan::{
+    Document, Evidence, Listed, Monotonic, Probe, ProbeVm, ScheduledEvent, VmEventCondition,
+};
 
 use super::{
     World,
@@ -140,6 +142,8 @@ impl World {
             document: None,
             unchanged_since: now,
             evidence: None,
+            evidence_of_document: None,
+            proved_last: now,
             listed,
         });
         probe.last_heard = now;
@@ -148,7 +152,7 @@ impl World {
             own_since = reported.document_since;
         }
         if let Some(document) = document.filter(|_| !reported.failing) {
-            note_listed(&mut probe, &document);
+            note_listed(&mut probe, &document, now);
             let same = probe.document.as_ref().is_some_and(|known| {
                 known.own_events == document.own_events && known.complete == document.complete
             });
@@ -159,13 +163,17 @@ impl World {
                 probe.document = Some(Arc::new(document));
             }
             let polls = time - own_since;
-            probe.evidence = Some(Evidence {
-                consecutive_polls: u32::try_from(polls + 1).unwrap_or(u32::MAX),
-                span: Duration::from_secs(polls),
-                continuous_for: Duration::from_secs(time.saturating_sub(reported.continuous_since)),
-            });
+            let continuous_for = Duration::from_secs(time.saturating_sub(reported.continuous_since));
+            let evidence = |polls: u64| {
+                let consecutive_polls = u32::try_from(polls + 1).unwrap_or(u32::MAX);
+                Some(Evidence { consecutive_polls, span: Duration::from_secs(polls), continuous_for })
+            };
+            probe.evidence = evidence(polls);
+            probe.evidence_of_document = evidence(time - reported.document_since);
+            probe.proved_last = now;
         } else {
             probe.evidence = None;
+            probe.evidence_of_document = None;
         }
         node.probe = Some(probe);
         machine.probe.own_since = own_since;
@@ -206,11 +214,11 @@ impl World {
     }
 }
 
-fn note_listed(probe: &mut Probe, document: &Document) {
+fn note_listed(probe: &mut Probe, document: &Document, now: Monotonic) {
     for event in document.own_events.iter().chain(&document.other_events) {
-        if !probe.listed.contains(&event.event_id) {
+        if !probe.listed.iter().any(|listed| listed.event_id == event.event_id) {
             let listed = Arc::make_mut(&mut probe.listed);
-            listed.push(event.event_id.clone());
+            listed.push(Listed { event_id: event.event_id.clone(), since: now });
             listed.drain(..listed.len().saturating_sub(LISTED));
         }
     }
