@@ -95,10 +95,17 @@ impl Azure {
         removed.map(drop).with_context(|| format!("there is no VM {vm}"))
     }
 
+    /// Another VM takes the place and the name of this one, which must be off. Returns what it is called by itself.
+    pub fn replace_vm(&self, vm: &str) -> Result<String> {
+        let vm_id = new_guid().to_lowercase();
+        self.with(vm, |machine| machine.state.set_vm_id(&vm_id))?;
+        Ok(vm_id)
+    }
+
     /// All VMs, ordered by name.
     #[must_use]
     pub fn vms(&self) -> Vec<Vm> {
-        locked(&self.region).vms.values().map(|machine| machine.state.vm.clone()).collect()
+        locked(&self.region).vms.values().map(|machine| machine.state.vm()).collect()
     }
 
     /// The VM that a Node's `spec.providerID` names.
@@ -201,7 +208,7 @@ impl Azure {
     fn groups_of(&self, event: &Event) -> Result<Vec<Arc<Group>>> {
         let region = locked(&self.region);
         let mut groups: Vec<Arc<Group>> = Vec::new();
-        for machine in region.vms.values().filter(|machine| event.hits(&machine.state.vm.name)) {
+        for machine in region.vms.values().filter(|machine| event.hits(&machine.state.vm().name)) {
             if !groups.iter().any(|group| Arc::ptr_eq(group, &machine.state.group)) {
                 groups.push(Arc::clone(&machine.state.group));
             }

@@ -33,7 +33,7 @@ pub struct ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     // In the order of their end.
-    kwok: Child,
+    kwok: Arc<Child>,
     control_plane: ControlPlane,
     network: Arc<Network>,
     programs: ClusterPrograms,
@@ -60,7 +60,7 @@ impl Cluster {
             client_of(&control_plane::kubeconfig_path(run_dir.path(), User::Admin), User::Admin).await?;
         control_plane.ready(&admin).await?;
         let kubeconfig = control_plane::kubeconfig_path(run_dir.path(), User::Kwok);
-        let kwok = kwok::start(&programs, run_dir.path(), &kubeconfig)?;
+        let kwok = Arc::new(kwok::start(&programs, run_dir.path(), &kubeconfig)?);
         Ok(Self { kwok, control_plane, network, programs, run_dir })
     }
 
@@ -171,14 +171,14 @@ impl Cluster {
     }
 
     /// Kills the API server if it lives, starts it on the same port and waits until it is ready.
-    pub async fn restart_api_server(&mut self) -> Result<()> {
+    pub async fn restart_api_server(&self) -> Result<()> {
         let client = self.client(User::Admin).await?;
         self.control_plane.restart_api_server(&client).await
     }
 
     /// The cluster's processes.
-    pub fn children(&self) -> impl Iterator<Item = &Child> {
-        std::iter::once(&self.kwok).chain(self.control_plane.children())
+    pub fn children(&self) -> impl Iterator<Item = Arc<Child>> {
+        std::iter::once(Arc::clone(&self.kwok)).chain(self.control_plane.children())
     }
 
     /// Ends all of it and removes what it wrote.

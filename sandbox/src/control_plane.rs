@@ -5,6 +5,7 @@ mod trust;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -32,10 +33,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The processes. In the order of their end: a client before its server.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
-    scheduler: Child,
-    controller_manager: Child,
-    api_server: Child,
-    etcd: Child,
+    scheduler: Arc<Child>,
+    controller_manager: Arc<Child>,
+    /// Another one after a restart.
+    api_server: Mutex<Arc<Child>>,
+    etcd: Arc<Child>,
     api_server_spec: ChildSpec,
     trust: Trust,
     url: String,
@@ -54,12 +56,12 @@ impl ControlPlane {
         let audit_policy = folder.join("audit-policy.yaml");
         std::fs::write(&audit_policy, audit_policy::POLICY).context("can't write the audit policy")?;
 
-        let etcd = Child::start(&child("etcd").args(etcd_flags(folder, address)))?;
+        let etcd = Arc::new(Child::start(&child("etcd").args(etcd_flags(folder, address)))?);
         let api_server_spec = child("kube-apiserver")
             .args(api_server_flags(&trust, address))
             .arg(format!("--audit-policy-file={}", audit_policy.display()))
             .arg(format!("--audit-log-path={}", audit_log.display()));
-        let api_server = Child::start(&api_server_spec)?;
+        let api_server = Arc::new(Child::start(&api_server_spec)?);
         // Both the others and the client need the certificate that the API server makes for itself.
         wait_until("its serving certificate", &api_server, || trust.authority().exists()).await?;
         for user in User::ALL {
@@ -79,7 +81,16 @@ impl ControlPlane {
         )?;
         let scheduler =
             Child::start(&child("kube-scheduler").args(scheduler_flags(address)).arg(&kubeconfig))?;
-        Ok(Self { scheduler, controller_manager, api_server, etcd, api_server_spec, trust, url, audit_log })
+        Ok(Self {
+            scheduler: Arc::new(scheduler),
+            controller_manager: Arc::new(controller_manager),
+            api_server: Mutex::new(api_server),
+            etcd,
+            api_server_spec,
+            trust,
+            url,
+            audit_log,
+        })
     }
 
     /// Waits until `/readyz` says so and the controllers have made what each namespace gets from them.
@@ -113,7 +124,7 @@ impl ControlPlane {
     }
 
     fn all_alive(&self) -> Result<()> {
-        for child in [&self.etcd, &self.api_server, &self.controller_manager, &self.scheduler] {
+        for child in self.children().iter().rev() {
             alive(child)?;
         }
         Ok(())
@@ -121,20 +132,26 @@ impl ControlPlane {
 
     /// Ends the API server at once, as a crash would.
     pub(crate) async fn kill_api_server(&self) -> Result<()> {
-        self.api_server.kill()?;
-        self.api_server.wait().await;
+        let api_server = self.api_server();
+        api_server.kill()?;
+        api_server.wait().await;
         Ok(())
     }
 
     /// Starts it again where it was, ending what is left of the old one.
-    pub(crate) async fn restart_api_server(&mut self, client: &Client) -> Result<()> {
+    pub(crate) async fn restart_api_server(&self, client: &Client) -> Result<()> {
         self.kill_api_server().await?;
-        self.api_server = Child::start(&self.api_server_spec)?;
+        *self.locked_api_server() = Arc::new(Child::start(&self.api_server_spec)?);
         self.api_server_ready(client).await
     }
 
-    pub(crate) fn api_server(&self) -> &Child {
-        &self.api_server
+    pub(crate) fn api_server(&self) -> Arc<Child> {
+        Arc::clone(&self.locked_api_server())
+    }
+
+    // Whoever panicked while holding it left a whole value behind.
+    fn locked_api_server(&self) -> std::sync::MutexGuard<'_, Arc<Child>> {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -150,8 +167,10 @@ impl ControlPlane {
     }
 
     /// All its processes.
-    pub(crate) fn children(&self) -> [&Child; 4] {
-        [&self.scheduler, &self.controller_manager, &self.api_server, &self.etcd]
+    pub(crate) fn children(&self) -> [Arc<Child>; 4] {
+        let [scheduler, controller_manager, etcd] =
+            [&self.scheduler, &self.controller_manager, &self.etcd].map(Arc::clone);
+        [scheduler, controller_manager, self.api_server(), etcd]
     }
 
     /// Ends all of it. Nothing here needs a clean end: the data goes too.

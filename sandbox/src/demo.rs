@@ -7,10 +7,11 @@ mod story;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use tokio::sync::watch;
 
 use crate::programs::{Profile, Programs, Progress};
-use crate::referee::{Record, Referee, Verdict};
-use crate::scenario::{self, Scenario, play};
+use crate::referee::{Record, Referee};
+use crate::scenario::{self, Next, Outcome, Scenario, Speed, play};
 use crate::world::World;
 
 pub use look_inside::{look_inside, shell};
@@ -22,6 +23,8 @@ use story::Story;
 pub struct DemoOptions {
     /// Which build of mechanic to show.
     pub profile: Profile,
+    /// How fast the script's times pass.
+    pub speed: Speed,
     /// Leave everything up after the verdict, until Ctrl-C.
     pub keep: bool,
 }
@@ -43,26 +46,21 @@ pub async fn run(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> 
 async fn show(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
     screen::line(&format!("{}.\n", scenario.title));
     let programs = prepare(options.profile).await?;
-    let world = scenario::build(scenario, &programs, &screen::line).await?;
+    let world = scenario::build(scenario, options.speed, &programs, &screen::line).await?;
     screen::line(&format!("Look inside meanwhile:\n  {}\n", shell(&world.cluster)));
-    let mut story = Story::default();
-    let mut told = 0;
-    {
-        let playing = play(scenario, &world);
-        tokio::pin!(playing);
-        loop {
-            tokio::select! {
-                played = &mut playing => { played?; break }
-                news = gather(&world.referee, told) => {
-                    told += news.len();
-                    show_all(&story.tell(&news));
-                }
-            }
-        }
-    }
-    let verdict = world.referee.verdict().await;
+    let mut story = Story::about(&world.nodes);
+    let (outcome, told) = play_and_tell(scenario, options.speed, &world, &mut story).await?;
+    let mut promises = world.referee.promises();
+    outcome.excuse(&mut promises);
+    let verdict = world.referee.verdict_under(&promises).await;
     show_all(&story.tell(&seen_since(&world.referee, told)));
-    let fine = judge(scenario, &verdict);
+    screen::line(&format!("\n{verdict}"));
+    let missing = world.referee.look(|history| outcome.missing(&verdict, history));
+    for what in &missing {
+        screen::line(&format!("  MISSING  {what}"));
+    }
+    let fine = verdict.is_clean() && missing.is_empty();
+    screen::line(if fine { "\nEvery promise was kept." } else { "\nThis run was not as promised." });
     if options.keep {
         leave_up(&world).await?;
     }
@@ -77,16 +75,33 @@ async fn prepare(profile: Profile) -> Result<Programs> {
         .context("the building of the programs was cut off")?
 }
 
-fn judge(scenario: &Scenario, verdict: &Verdict) -> bool {
-    screen::line(&format!("\n{verdict}"));
-    let expected =
-        !scenario.expect.budget_says_no_then_yes || !verdict.facts.refused_then_accepted.is_empty();
-    if !expected {
-        screen::line("  MISSING  no PodDisruptionBudget said no to an eviction and yes later");
+/// Returns how it turned out, and how many of the records have been told.
+async fn play_and_tell(
+    scenario: &Scenario,
+    speed: Speed,
+    world: &World,
+    story: &mut Story,
+) -> Result<(Outcome, usize)> {
+    let (next, upcoming) = watch::channel(None);
+    let playing = play(scenario, world, speed, &next);
+    tokio::pin!(playing);
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut told = 0;
+    loop {
+        tokio::select! {
+            outcome = &mut playing => {
+                screen::status("");
+                return Ok((outcome?, told));
+            }
+            news = gather(&world.referee, told) => {
+                told += news.len();
+                show_all(&story.tell(&news));
+            }
+            _ = tick.tick() => {}
+        }
+        let next = upcoming.borrow().as_ref().map_or_else(|| "the end".to_owned(), Next::to_string);
+        screen::status(&format!("{} │ next: {next}", story.status()));
     }
-    let fine = verdict.is_clean() && expected;
-    screen::line(if fine { "\nEvery promise was kept." } else { "\nThis run was not as promised." });
-    fine
 }
 
 async fn leave_up(world: &World) -> Result<()> {

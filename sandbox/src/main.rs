@@ -3,13 +3,21 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mechanic_sandbox::child;
 use mechanic_sandbox::demo::{self, DemoOptions};
 use mechanic_sandbox::programs::Profile;
-use mechanic_sandbox::{child, scenario};
+use mechanic_sandbox::scenario::{BUILT_IN, Scenario, Speed};
 
-/// Plays one reboot on a real control plane with mechanic installed on it, and judges how it went.
+/// Plays a script of maintenance on a real control plane with mechanic installed on it, and judges how it went.
 #[derive(Debug, Parser)]
+#[command(after_help = built_in_scenarios())]
 struct Arguments {
+    /// What to play: a file, as docs/scenarios.md describes it, or the name of a built-in scenario.
+    #[arg(long, value_name = "FILE", default_value = BUILT_IN[0].name)]
+    scenario: String,
+    /// How fast: 2 is twice as fast as the script says.
+    #[arg(long, value_name = "FACTOR", default_value = "1")]
+    speed: Speed,
     /// Leave everything up after the verdict, until Ctrl-C, and print how to look inside.
     #[arg(long)]
     keep: bool,
@@ -18,18 +26,28 @@ struct Arguments {
     dev: bool,
 }
 
+fn built_in_scenarios() -> String {
+    let lines = BUILT_IN.iter().map(|built_in| {
+        let title = Scenario::read(built_in.name, built_in.text).map(|scenario| scenario.title);
+        format!("\n  {:<14} {}", built_in.name, title.unwrap_or_default())
+    });
+    format!("Built-in scenarios:{}", lines.collect::<String>())
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     // Every child of a sandbox is started through this binary.
     if let Some(status) = child::run_if_asked() {
         return Ok(status);
     }
     let arguments = Arguments::parse();
+    let scenario = Scenario::load(&arguments.scenario)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let options = DemoOptions {
         profile: if arguments.dev { Profile::Dev } else { Profile::Release },
+        speed: arguments.speed,
         keep: arguments.keep,
     };
-    let ended = runtime.block_on(demo::run(&scenario::one_reboot(), options));
+    let ended = runtime.block_on(demo::run(&scenario, options));
     // A build that was interrupted isn't waited for.
     runtime.shutdown_background();
     ended

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 pub use crate::kwok::{CHURN_ANNOTATION, VM_ANNOTATION};
-pub use pool::{NodeSpec, Pool};
+pub use pool::{NodeSpec, Pool, SPOT_TAINT};
 
 const AT_ONCE: usize = 32;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -101,6 +101,20 @@ impl Nodes {
         let patch = json!({ "status": { "nodeInfo": { "bootID": boot_id } } });
         let patched = self.nodes.patch_status(name, &ours(), &Patch::Merge(patch)).await;
         patched.map(drop).with_context(|| format!("can't set the boot id of node {name}"))
+    }
+
+    /// Another VM stands behind the node.
+    pub async fn set_vm_id(&self, name: &str, vm_id: &str) -> Result<()> {
+        let info = json!({ "systemUUID": vm_id, "machineID": vm_id.replace('-', "") });
+        let patch = Patch::Merge(json!({ "status": { "nodeInfo": info } }));
+        let patched = self.nodes.patch_status(name, &ours(), &patch).await;
+        patched.map(drop).with_context(|| format!("can't set the VM of node {name}"))
+    }
+
+    /// Deletes the Node, as the cloud's controller does when its VM is gone for good.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let deleted = self.nodes.delete(name, &DeleteParams::default()).await;
+        deleted.map(drop).with_context(|| format!("can't delete node {name}"))
     }
 
     /// Whether a node's status is written once a second, as busy kubelets do.

@@ -1,69 +1,128 @@
-//! What happens when, as data: the cluster, what runs on it, what Azure does to it, and how it has to end.
+//! What happens when, as data: the cluster, what runs on it, what Azure and others do to it, and how it has to end.
+//! `docs/scenarios.md` documents the format; this module and those below are its only reader.
 
+mod act;
+mod action;
 mod build;
 mod built_in;
+mod check;
+mod outcome;
+mod pick;
 mod play;
+mod time;
+mod which;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use anyhow::{Context as _, Result, anyhow, bail};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
+pub use serde_saphyr::Spanned;
 
+pub use action::Action;
 pub use build::build;
-pub use built_in::one_reboot;
-pub use play::play;
+pub use built_in::{BUILT_IN, BuiltIn};
+pub use check::Refusal;
+pub use outcome::{MustHappen, Outcome};
+pub use play::{Next, play};
+pub use time::{Speed, Time};
+pub use which::{Nodes, Which};
 
-/// A scripted afternoon. All times are whole seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A scripted afternoon. Whatever came out of [`Scenario::read`] makes sense.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
     /// One line for people.
     pub title: String,
     /// The nodes.
-    pub pools: Vec<PoolScript>,
+    pub pools: Vec<Spanned<PoolScript>>,
     /// What runs on them.
-    pub workloads: Vec<WorkloadScript>,
+    #[serde(default)]
+    pub workloads: Vec<Spanned<WorkloadScript>>,
     /// Keys of the ConfigMap `mechanic` that differ from what the overlay installs.
+    #[serde(default)]
     pub config: BTreeMap<String, String>,
     /// What happens, in order.
-    pub steps: Vec<Step>,
+    #[serde(default)]
+    pub steps: Vec<Spanned<Step>>,
     /// What must have become of it.
-    pub expect: Expectations,
+    pub expect: Spanned<Expectations>,
 }
 
 /// A pool of nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PoolScript {
     /// Its name.
     pub name: String,
     /// How many nodes.
     pub nodes: u32,
+    /// How many zones they are spread over; 0 for none, three where it isn't said.
+    #[serde(default = "three")]
+    pub zones: u32,
+    /// What its VMs are to Azure.
+    #[serde(default)]
+    pub kind: PoolKind,
+    /// Spot VMs, on which only workloads run that are meant for the pool.
+    #[serde(default)]
+    pub spot: bool,
 }
 
-/// Something that runs on the nodes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+fn three() -> u32 {
+    3
+}
+
+/// What a pool's VMs are to Azure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolKind {
+    /// A uniform scale set: all its VMs see each other's events.
+    #[default]
+    ScaleSet,
+    /// Single VMs: each sees its own events only.
+    VirtualMachines,
+}
+
+/// Something that runs on the nodes, in the namespace `default`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WorkloadScript {
     /// What brings its pods back.
     pub kind: WorkloadKind,
     /// Its name.
     pub name: String,
-    /// How many pods; nothing to a DaemonSet.
+    /// How many pods; only for what has replicas.
     #[serde(default)]
-    pub replicas: u32,
-    /// A PodDisruptionBudget lets so many be down.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_unavailable: Option<u32>,
+    pub replicas: Option<u32>,
+    /// A PodDisruptionBudget lets so many be down: a number or a share.
+    #[serde(default)]
+    pub max_unavailable: Option<IntOrString>,
+    /// A PodDisruptionBudget wants so many up: a number or a share.
+    #[serde(default)]
+    pub min_available: Option<IntOrString>,
+    /// The pool that its pods must run on; any that isn't Spot where it isn't said.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// How long a pod needs to get ready.
     #[serde(default)]
-    pub start_after: u64,
+    pub start_after: Time,
     /// How long a pod needs to stop.
     #[serde(default)]
-    pub stop_after: u64,
+    pub stop_after: Time,
+    /// How long a pod may take to stop, whatever the speed. 30 s where it isn't said.
+    #[serde(default)]
+    pub grace: Option<Time>,
+    /// Its pods keep files in an `emptyDir`.
+    #[serde(default)]
+    pub empty_dir: bool,
+    /// Its pods' annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What brings a workload's pods back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkloadKind {
     /// Pods spread over the nodes.
@@ -72,108 +131,65 @@ pub enum WorkloadKind {
     StatefulSet,
     /// A pod on each node.
     DaemonSet,
+    /// A single pod that nobody brings back.
+    Pod,
 }
 
-/// One thing that happens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Things that happen at one time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
-    /// When, counted from the first step.
-    pub at: u64,
-    /// What.
-    pub action: Action,
-}
-
-/// What can happen. Events and VMs are known by names of the script's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Action {
-    /// The VM's document shows an event.
-    Announce {
-        /// The script's name for the event.
-        event: String,
-        /// `Reboot`, `Freeze`, …
-        event_type: String,
-        /// The VM it hits.
-        vm: Which,
-        /// How long before it may start.
-        notice: u64,
-        /// There is time and room enough to move every pod that may be moved.
-        avoidable: bool,
-    },
-    /// The event begins: status `Started`.
-    Start {
-        /// The script's name for it.
-        event: String,
-    },
-    /// The event's VM goes: processes die, the metadata service falls silent.
-    PowerOff {
-        /// The script's name for it.
-        event: String,
-    },
-    /// The event's VM boots.
-    PowerOn {
-        /// The script's name for it.
-        event: String,
-    },
-    /// The event is no longer shown.
-    Remove {
-        /// The script's name for it.
-        event: String,
-    },
-    /// A PodDisruptionBudget changes.
-    SetBudget {
-        /// The workload that it is over.
-        workload: String,
-        /// Lets so many be down from now on.
-        max_unavailable: u32,
-    },
-}
-
-/// A VM that is picked when the script gets there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Which {
-    /// One that runs no coordinator.
-    WithoutCoordinator,
-    /// The one that runs the leader.
-    OfTheLeader,
-    /// The one that runs a coordinator that doesn't lead.
-    OfAFollower,
-    /// The instance of a pool.
-    Instance(String, u32),
+    /// When, counted from the first; later where the steps before it took longer.
+    pub at: Time,
+    /// What, one after the other.
+    pub r#do: Vec<Spanned<Action>>,
 }
 
 /// How a run must end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expectations {
-    /// A PodDisruptionBudget must refuse an eviction and later allow it.
-    pub budget_says_no_then_yes: bool,
-    /// All nodes are given back so long after the last step.
-    pub given_back_within: u64,
+    /// All nodes are given back so long after the last step, whatever the speed.
+    pub given_back_within: Time,
+    /// Nodes that may still be held then.
+    #[serde(default)]
+    pub may_stay_held: Nodes,
+    /// Workloads whose pods may be on a node when its event begins.
+    #[serde(default)]
+    pub may_stay_on_node: Vec<String>,
+    /// What else must have come about.
+    #[serde(default)]
+    pub must_happen: Vec<MustHappen>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scenario_is_data_and_survives_being_written_down() {
-        let scenario = one_reboot();
-        let text = serde_json::to_string_pretty(&scenario).unwrap();
-        assert_eq!(serde_json::from_str::<Scenario>(&text).unwrap(), scenario);
-        let misspelt = text.replace("\"notice\"", "\"notise\"");
-        assert!(serde_json::from_str::<Scenario>(&misspelt).is_err());
+impl Scenario {
+    /// Reads and checks a script. `name` is what people know it by.
+    pub fn read(name: &str, text: &str) -> Result<Self> {
+        let scenario: Self = serde_saphyr::from_str(text)
+            .map_err(|error| anyhow!("{name} is no scenario: {}", error.render()))?;
+        check::check(&scenario).map_err(|refusal| anyhow!("{name} is no scenario: {refusal}"))?;
+        Ok(scenario)
     }
 
-    #[test]
-    fn the_built_in_one_is_a_reboot_from_announcement_to_end() {
-        let steps = one_reboot().steps;
-        assert!(steps.is_sorted_by_key(|step| step.at));
-        let Action::Announce { notice, .. } = &steps[0].action else { panic!("{:?}", steps[0]) };
-        let started = steps.iter().find(|step| matches!(step.action, Action::Start { .. })).unwrap();
-        assert!(started.at >= steps[0].at + notice, "Azure keeps its word");
-        assert!(matches!(steps.last().unwrap().action, Action::Remove { .. }));
+    /// The script in this file, or the built-in one of this name.
+    pub fn load(file_or_name: &str) -> Result<Self> {
+        if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == file_or_name) {
+            return Self::read(built_in.name, built_in.text);
+        }
+        let path = Path::new(file_or_name);
+        if !path.exists() {
+            let names: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+            bail!(
+                "{file_or_name} is neither a file nor a built-in scenario; those are: {}",
+                names.join(", ")
+            );
+        }
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read {file_or_name}"))?;
+        Self::read(file_or_name, &text)
+    }
+
+    /// All actions in order, each with the time of its step.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = (Time, &Spanned<Action>)> {
+        self.steps.iter().flat_map(|step| step.value.r#do.iter().map(|action| (step.value.at, action)))
     }
 }

@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::nodes::SPOT_TAINT;
+
 pub use crate::kwok::{START_AFTER_ANNOTATION, STOP_AFTER_ANNOTATION};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -40,6 +42,12 @@ pub struct Workload {
     pub finalizers: Vec<String>,
     /// A node that the pods must run on.
     pub on_node: Option<String>,
+    /// A pool that the pods must run on.
+    pub on_pool: Option<String>,
+    /// Whether they may run on Spot VMs.
+    pub spot: bool,
+    /// Whether they keep files in an `emptyDir`.
+    pub empty_dir: bool,
 }
 
 impl Workload {
@@ -56,6 +64,9 @@ impl Workload {
             annotations: BTreeMap::new(),
             finalizers: Vec::new(),
             on_node: None,
+            on_pool: None,
+            spot: false,
+            empty_dir: false,
         }
     }
 
@@ -196,7 +207,16 @@ impl Workload {
             }]);
         }
         if let Some(node) = &self.on_node {
-            spec["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
+            spec["nodeSelector"]["kubernetes.io/hostname"] = json!(node);
+        }
+        if let Some(pool) = &self.on_pool {
+            spec["nodeSelector"]["agentpool"] = json!(pool);
+        }
+        if self.spot {
+            spec["tolerations"] = json!([{ "key": SPOT_TAINT, "operator": "Equal", "value": "spot" }]);
+        }
+        if self.empty_dir {
+            spec["volumes"] = json!([{ "name": "scratch", "emptyDir": {} }]);
         }
         json!({
             "metadata": {

@@ -176,6 +176,27 @@ impl World {
         self.kubelets.power_on(&node.name, &boot_id).await
     }
 
+    /// Another VM comes up behind this node, under the same name and with nothing of the old one's.
+    pub async fn replace_vm(&self, node: &NodeSpec) -> Result<()> {
+        self.power_off(node).await?;
+        let vm_id = self.azure.replace_vm(&node.vm_name())?;
+        self.referee.witness(AzureFact::Replaced { node: node.name.clone() });
+        self.kubelets.set_vm_id(&node.name, &vm_id).await?;
+        self.power_on(node).await
+    }
+
+    /// The VM goes for good, and its Node is deleted.
+    pub async fn delete_node(&self, node: &NodeSpec) -> Result<()> {
+        self.power_off(node).await?;
+        self.kubelets.delete(&node.name).await
+    }
+
+    /// VM and Node of that name come back.
+    pub async fn create_node(&self, node: &NodeSpec) -> Result<()> {
+        self.kubelets.create_ready(std::slice::from_ref(node), WITHIN).await?;
+        self.power_on(node).await
+    }
+
     /// Ends all of it.
     pub async fn end(self) -> Result<()> {
         drop(self.referee);

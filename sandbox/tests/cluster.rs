@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mechanic_sandbox::child::Child;
 use mechanic_sandbox::cluster::{Cluster, ClusterOptions};
 use mechanic_sandbox::nodes::Pool;
 
@@ -25,7 +24,7 @@ async fn two_at_once_start_in_seconds_and_leave_nothing() {
     assert_eq!(one.kubectl(["get", "nodes", "--no-headers"]).await.unwrap().lines().count(), 6);
     assert_eq!(two.kubectl(["get", "nodes", "--no-headers"]).await.unwrap().lines().count(), 0);
 
-    let pids: Vec<u32> = one.children().chain(two.children()).map(Child::pid).collect();
+    let pids: Vec<u32> = one.children().chain(two.children()).map(|child| child.pid()).collect();
     let folders = [one.run_folder().to_owned(), two.run_folder().to_owned()];
     assert!(pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()));
     one.stop().await.unwrap();

@@ -287,7 +287,7 @@ async fn a_parent_with_an_installation() {
     let world = World::with_nodes(1).await;
     let installation = world.install(|_| {}).await;
     let own = installation.pods().into_iter().filter_map(|pod| pod.pid);
-    for pid in own.chain(world.cluster.children().map(mechanic_sandbox::child::Child::pid)) {
+    for pid in own.chain(world.cluster.children().map(|child| child.pid())) {
         println!("process {pid}");
     }
     println!("all told");

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::Deserialize;
+
 /// How a VM's IMDS treats requests from now on. Each of these has been seen on Azure or is documented.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Behaviour {
     /// By the book.
     #[default]
     Normal,
     /// Requests wait until this long after the first one; by the book afterwards. Azure takes up to two minutes.
-    SlowFirstAnswer(Duration),
+    SlowFirstAnswer(#[serde(deserialize_with = "duration::deserialize")] Duration),
     /// Every answer takes this long.
-    Slow(Duration),
+    Slow(#[serde(deserialize_with = "duration::deserialize")] Duration),
     /// 429 with Azure's words, which aren't JSON.
     Throttled,
     /// 500 with a JSON body that lacks `Events`.

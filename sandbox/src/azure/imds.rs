@@ -59,7 +59,7 @@ impl RequestCounts {
 /// Everything the server and the test's hand share about one VM.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) vm: Vm,
+    vm: Mutex<Vm>,
     pub(super) group: Arc<Group>,
     pub(super) behaviour: watch::Sender<Behaviour>,
     pub(super) power: watch::Sender<Power>,
@@ -73,7 +73,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(vm: Vm, group: Arc<Group>, boot_id: String) -> Self {
         Self {
-            vm,
+            vm: Mutex::new(vm),
             group,
             behaviour: watch::Sender::new(Behaviour::Normal),
             power: watch::Sender::new(Power { on: true, boot_id }),
@@ -83,6 +83,14 @@ impl State {
             first_request: Mutex::default(),
             recent: Mutex::default(),
         }
+    }
+
+    pub(super) fn vm(&self) -> Vm {
+        locked(&self.vm).clone()
+    }
+
+    pub(super) fn set_vm_id(&self, vm_id: &str) {
+        vm_id.clone_into(&mut locked(&self.vm).vm_id);
     }
 
     /// A new behaviour starts over: a slow first answer is slow again.
@@ -150,7 +158,7 @@ impl Imds {
     pub(super) async fn start(state: Arc<State>, address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("IMDS of VM {} can't listen on {address}", state.vm.name))?;
+            .with_context(|| format!("IMDS of VM {} can't listen on {address}", state.vm().name))?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(serve(state, listener, address));
         Ok(Self { address, task })
@@ -249,10 +257,9 @@ fn answer_by_the_book(state: &State, head: &http::request::Parts, body: &[u8]) -
         body,
     };
     let document = locked(&state.group.document).clone();
-    let answer = answer(&asked, &state.vm, &document);
-    locked(&state.group.approvals).extend(
-        answer.approved.into_iter().map(|event_id| Approval { event_id, by_vm: state.vm.name.clone() }),
-    );
+    let answer = answer(&asked, &state.vm(), &document);
+    locked(&state.group.approvals)
+        .extend(answer.approved.into_iter().map(|event_id| Approval { event_id, by_vm: state.vm().name }));
     let is_document = answer.status == 200 && answer.body.get("Events").is_some();
     let raw = if is_document { locked(&state.raw_document).clone() } else { None };
     let body = raw.unwrap_or_else(|| answer.body.to_string().into());
@@ -262,7 +269,7 @@ fn answer_by_the_book(state: &State, head: &http::request::Parts, body: &[u8]) -
 // The text that a good answer would have had, to be spoilt by the caller.
 fn by_the_book(state: &State, path: &str) -> String {
     if path.starts_with("/metadata/instance") {
-        return state.vm.compute().to_string();
+        return state.vm().compute().to_string();
     }
     locked(&state.group.document).render("2020-07-01").to_string()
 }

@@ -1,10 +1,13 @@
-//! What AKS calls an agent pool: one scale set, and Node objects as its kubelets register them.
+//! What AKS calls an agent pool: one scale set or VMs of their own, and Node objects as its kubelets register them.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, NodeSpec as KubeNodeSpec, NodeStatus, NodeSystemInfo, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
+
+/// The taint by which AKS keeps pods off Spot VMs that don't ask for them.
+pub const SPOT_TAINT: &str = "kubernetes.azure.com/scalesetpriority";
 
 const REGION: &str = "westeurope";
 const GROUP: &str = "MC_shop_shop-prod_westeurope";
@@ -23,6 +26,8 @@ pub struct Pool {
     pub mode: &'static str,
     /// Whether its VMs are spot VMs, tainted as AKS does.
     pub spot: bool,
+    /// Whether its VMs stand alone instead of in a scale set.
+    pub single: bool,
     /// How many zones its VMs are spread over; 0 for none.
     pub zones: u32,
     /// Allocatable CPUs of each node.
@@ -46,6 +51,7 @@ impl Pool {
             vm_size: "Standard_D4s_v5".into(),
             mode: "User",
             spot: false,
+            single: false,
             zones: 3,
             cpus: 4,
             memory_gib: 16,
@@ -59,19 +65,26 @@ impl Pool {
         (0..count).map(|instance| self.node(instance)).collect()
     }
 
-    /// The node on the scale set's instance of that number.
+    /// The node on its VM of that number.
     #[must_use]
     pub fn node(&self, instance: u32) -> NodeSpec {
-        let scale_set = format!("aks-{}-{}-vmss", self.name, self.number);
-        let resource_id = format!(
-            "/subscriptions/{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.Compute\
-             /virtualMachineScaleSets/{scale_set}/virtualMachines/{instance}",
-            // AKS writes the group in lower case here; the metadata service doesn't.
-            GROUP.to_lowercase()
+        // AKS writes the group in lower case here; the metadata service doesn't.
+        let group = GROUP.to_lowercase();
+        let providers = format!(
+            "azure:///subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Compute"
         );
+        let base = format!("aks-{}-{}", self.name, self.number);
+        let (name, scale_set, provider_id) = if self.single {
+            let name = format!("{base}-vms{instance}");
+            (name.clone(), String::new(), format!("{providers}/virtualMachines/{name}"))
+        } else {
+            let set = format!("{base}-vmss");
+            let id = format!("{providers}/virtualMachineScaleSets/{set}/virtualMachines/{instance}");
+            (format!("{set}{}", base36(instance)), set, id)
+        };
         NodeSpec {
-            name: format!("{scale_set}{}", base36(instance)),
-            provider_id: format!("azure://{resource_id}"),
+            name,
+            provider_id,
             vm_id: random_guid(),
             boot_id: random_guid(),
             zone: (self.zones > 0).then(|| format!("{REGION}-{}", instance % self.zones + 1)),
@@ -97,16 +110,19 @@ pub struct NodeSpec {
     pub zone: Option<String>,
     /// The instance's number in the scale set.
     pub instance: u32,
-    /// The scale set's name.
+    /// The scale set's name; empty for a VM that stands alone.
     pub scale_set: String,
     /// The pool it belongs to.
     pub pool: Pool,
 }
 
 impl NodeSpec {
-    /// The VM's name as scheduled events list it: `SCALESET_INSTANCE`.
+    /// The VM's name as scheduled events list it: `SCALESET_INSTANCE`, or its own.
     #[must_use]
     pub fn vm_name(&self) -> String {
+        if self.scale_set.is_empty() {
+            return self.name.clone();
+        }
         format!("{}_{}", self.scale_set, self.instance)
     }
 
@@ -120,7 +136,7 @@ impl NodeSpec {
             ("pods".to_owned(), Quantity(self.pool.pods.to_string())),
         ]);
         let taint = Taint {
-            key: "kubernetes.azure.com/scalesetpriority".into(),
+            key: SPOT_TAINT.into(),
             value: Some("spot".into()),
             effect: "NoSchedule".into(),
             time_added: None,
@@ -177,7 +193,7 @@ impl NodeSpec {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
         if pool.spot {
-            labels.insert("kubernetes.azure.com/scalesetpriority".into(), "spot".into());
+            labels.insert(SPOT_TAINT.into(), "spot".into());
         }
         labels
     }
@@ -215,6 +231,13 @@ mod tests {
         );
         assert_eq!(node.vm_id.len(), 36);
         assert_eq!(Pool::new("system").number.len(), 8);
+    }
+
+    #[test]
+    fn a_single_vm_is_named_like_its_node() {
+        let node = Pool { single: true, number: "32301838".into(), ..Pool::new("nodes") }.node(0);
+        assert_eq!((node.name.as_str(), node.vm_name()), ("aks-nodes-32301838-vms0", node.name.clone()));
+        assert!(node.provider_id.ends_with("/Microsoft.Compute/virtualMachines/aks-nodes-32301838-vms0"));
     }
 
     #[test]
