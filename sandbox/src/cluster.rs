@@ -201,7 +201,7 @@ async fn config_of(kubeconfig: &Path, user: User) -> Result<Config> {
     Ok(config)
 }
 
-async fn client_of(kubeconfig: &Path, user: User) -> Result<Client> {
+pub(crate) async fn client_of(kubeconfig: &Path, user: User) -> Result<Client> {
     let config = config_of(kubeconfig, user).await?;
     Client::try_from(config).context("can't make a client of the API server")
 }

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client};
 
 use crate::child::{Child, ChildSpec};
+use crate::cluster::client_of;
 use crate::kubeconfig::{Credentials, Kubeconfig};
 use crate::programs::ClusterPrograms;
 
@@ -45,7 +46,7 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts all of it and returns when the API server is ready and the controllers work.
+    /// Starts all of it and returns when the API server is ready; the controllers may not be.
     pub(crate) async fn start(programs: &ClusterPrograms, folder: &Path, address: Ipv4Addr) -> Result<Self> {
         let trust = Trust::create(folder)?;
         let logs = folder.join("logs");
@@ -73,7 +74,12 @@ impl ControlPlane {
             }
             .write(&kubeconfig_path(folder, user))?;
         }
-        let kubeconfig = format!("--kubeconfig={}", kubeconfig_path(folder, User::Admin).display());
+        let admin = kubeconfig_path(folder, User::Admin);
+        let client = client_of(&admin, User::Admin).await?;
+        // The controller manager gives up on an API server that isn't healthy within ten seconds, which it may not be
+        // on a busy machine.
+        api_server_ready(&client, &[&api_server, &etcd]).await?;
+        let kubeconfig = format!("--kubeconfig={}", admin.display());
         let controller_manager = Child::start(
             &child("kube-controller-manager")
                 .args(controller_manager_flags(&trust, address))
@@ -93,9 +99,8 @@ impl ControlPlane {
         })
     }
 
-    /// Waits until `/readyz` says so and the controllers have made what each namespace gets from them.
+    /// Waits until the controllers have made what each namespace gets from them.
     pub(crate) async fn ready(&self, client: &Client) -> Result<()> {
-        self.api_server_ready(client).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
         let begun = Instant::now();
         while accounts.get_opt("default").await.ok().flatten().is_none() {
@@ -108,26 +113,8 @@ impl ControlPlane {
         Ok(())
     }
 
-    async fn api_server_ready(&self, client: &Client) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let request = http::Request::get("/readyz").body(Vec::new()).context("can't build a request")?;
-            if client.request_text(request).await.is_ok_and(|answer| answer == "ok") {
-                return Ok(());
-            }
-            self.all_alive()?;
-            if begun.elapsed() > START_WITHIN {
-                bail!("the API server wasn't ready within {} s", START_WITHIN.as_secs());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
     fn all_alive(&self) -> Result<()> {
-        for child in self.children().iter().rev() {
-            alive(child)?;
-        }
-        Ok(())
+        self.children().iter().rev().try_for_each(|child| alive(child))
     }
 
     /// Ends the API server at once, as a crash would.
@@ -142,7 +129,7 @@ impl ControlPlane {
     pub(crate) async fn restart_api_server(&self, client: &Client) -> Result<()> {
         self.kill_api_server().await?;
         *self.locked_api_server() = Arc::new(Child::start(&self.api_server_spec)?);
-        self.api_server_ready(client).await
+        api_server_ready(client, &[&self.api_server(), &self.etcd]).await
     }
 
     pub(crate) fn api_server(&self) -> Arc<Child> {
@@ -190,6 +177,22 @@ impl ControlPlane {
 /// Where the kubeconfig of `user` lies.
 pub(crate) fn kubeconfig_path(folder: &Path, user: User) -> PathBuf {
     folder.join(format!("kubeconfig-{}", user.as_str()))
+}
+
+/// Waits until `/readyz` says so, as long as these live.
+async fn api_server_ready(client: &Client, living: &[&Child]) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let request = http::Request::get("/readyz").body(Vec::new()).context("can't build a request")?;
+        if client.request_text(request).await.is_ok_and(|answer| answer == "ok") {
+            return Ok(());
+        }
+        living.iter().try_for_each(|child| alive(child))?;
+        if begun.elapsed() > START_WITHIN {
+            bail!("the API server wasn't ready within {} s", START_WITHIN.as_secs());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn alive(child: &Child) -> Result<()> {
