@@ -1,5 +1,6 @@
 //! A cluster of one's own in one command: a real control plane, Azure's side, and mechanic installed on it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,15 @@ fn built_in_scenarios() -> String {
     format!("Built-in scenarios:{}", lines.collect::<String>())
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    play().unwrap_or_else(|error| {
+        // For people: what failed, without the way through our code.
+        let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn play() -> anyhow::Result<ExitCode> {
     // Every child of a sandbox is started through this binary.
     if let Some(status) = child::run_if_asked() {
         return Ok(status);

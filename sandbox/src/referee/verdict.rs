@@ -191,8 +191,12 @@ impl fmt::Display for Facts {
             "  {} evictions accepted, {} refused by a PodDisruptionBudget; at most {} nodes drained at once.",
             self.evictions_accepted, self.evictions_refused, self.most_drains_at_once
         )?;
-        for pod in &self.refused_then_accepted {
+        let (named, more) = self.refused_then_accepted.split_at(self.refused_then_accepted.len().min(3));
+        for pod in named {
             writeln!(f, "  The budget said no to the eviction of {pod}, and yes later.")?;
+        }
+        if !more.is_empty() {
+            writeln!(f, "  The same of {} more pods.", more.len())?;
         }
         writeln!(f, "  Leaders, in order: {}.", self.leaders.join(", "))?;
         if self.in_flight_at_change > 0 {
