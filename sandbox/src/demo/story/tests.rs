@@ -30,6 +30,7 @@ fn request(user: &str, verb: &str, resource: &str, name: &str) -> Request {
     Request {
         received: at("00"),
         answered: at("00"),
+        api_group: String::new(),
         verb: verb.into(),
         uri: String::new(),
         resource: resource.into(),

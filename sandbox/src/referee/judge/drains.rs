@@ -30,8 +30,8 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         drains.into_iter().map(|drain| Drain { until: drain.until.min(timeline.end), ..drain }).collect();
 }
 
-/// A drain lasts from the first accepted eviction on a node to the last evicted pod gone there. A node that was given
-/// back in between had two.
+/// A drain lasts from the first accepted eviction on a node to the last evicted pod gone there, or to the end of the
+/// Node itself. A node that was given back in between had two.
 fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
     let mut drains: BTreeMap<(&str, usize), Drain> = BTreeMap::new();
     let mut counted: BTreeSet<&str> = BTreeSet::new();
@@ -42,6 +42,9 @@ fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
     for request in accepted {
         let Some(life) = timeline.target(request) else { continue };
         let (Some(node), Some(pod)) = (life.node(), life.last()) else { continue };
+        if timeline.was_just_deleted(node, request.answered) {
+            continue;
+        }
         // A pod that never went is there for longer than the run.
         let until = life.gone.unwrap_or(timeline.end + WATCH_LAG).max(request.answered);
         let tenure = times_given_back(timeline, node, request.answered);
@@ -51,7 +54,7 @@ fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
             until,
             pods: 0,
         });
-        drain.until = drain.until.max(until);
+        drain.until = drain.until.max(until).min(timeline.deleted_after(node, drain.from));
         drain.pods += usize::from(counted.insert(&pod.uid));
     }
     let mut drains: Vec<Drain> = drains.into_values().collect();

@@ -73,6 +73,7 @@ fn judge_eviction(timeline: &Timeline<'_>, request: &Request, findings: &mut Fin
         judge_cause(timeline, request, node, findings);
     }
     match life.node() {
+        Some(node) if timeline.was_just_deleted(node, request.answered) => {}
         Some(node) if !timeline.may_be_held(node, request.received, request.answered) => {
             let what =
                 format!("{caller} evicted {pod} from {node}, which carried no label and claim of mechanic.");

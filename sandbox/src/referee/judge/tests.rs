@@ -403,6 +403,35 @@ fn pods_are_evicted_only_from_a_claimed_node() {
 }
 
 #[test]
+fn with_its_node_a_drain_ends_and_an_eviction_may_be_on_its_way_still() {
+    let deleted = |evicted: f64| {
+        let mut run = Run::new();
+        run.pod(0.1, "cart-1", "n1");
+        run.pod(0.1, "cart-2", "n1");
+        run.pod(0.1, "other-1", "n2");
+        run.announce(10.0);
+        run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+        run.evict(11.0, LEADER, "cart-1", 201);
+        run.add(12.0, Fact::NodeGone("n1".into()));
+        run.node(12.1, "n1", true);
+        run.evict(evicted, LEADER, "cart-2", 201);
+        run.lease(14.0, LEADER);
+        run.lease(19.0, LEADER);
+        run.lease(24.0, LEADER);
+        run.lease(32.0, LEADER);
+        run.write(20.2, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+        run.evict(20.5, LEADER, "other-1", 201);
+        run.gone(21.0, "other-1");
+        run.gone(30.0, "cart-1");
+        run.gone(30.0, "cart-2");
+        run.write(33.0, Some(LEADER), "n2", false, None);
+        run.verdict()
+    };
+    assert_eq!(deleted(12.3).broken(), []);
+    assert!(deleted(19.0).broken().contains(&Check::NodeNotClaimed));
+}
+
+#[test]
 fn a_pod_still_there_when_the_event_begins_is_left_behind() {
     let left = |pod: PodSeen| {
         let mut run = released(honest(), 34.0);

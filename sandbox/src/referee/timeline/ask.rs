@@ -60,6 +60,19 @@ impl<'a> Timeline<'a> {
         seen.is_some_and(|state| gone.is_none_or(|gone| gone < state.earliest))
     }
 
+    /// When the Node that bore that name then was deleted; never, if it wasn't.
+    pub(in crate::referee) fn deleted_after(&self, node: &str, at: Timestamp) -> Timestamp {
+        let gone = self.gone_nodes.iter().filter(|(gone, name)| *name == node && *gone > at);
+        gone.map(|(gone, _)| *gone).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// The Node of that name was deleted so short a time ago that nobody need know it.
+    pub(in crate::referee) fn was_just_deleted(&self, node: &str, at: Timestamp) -> bool {
+        self.gone_nodes
+            .iter()
+            .any(|(gone, name)| *name == node && *gone <= at && at.duration_since(*gone) <= TAKES_EFFECT)
+    }
+
     /// The events that were shown for this Node at that moment, or had been a little before.
     pub(in crate::referee) fn events_of<'t>(
         &'t self,
