@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::history::SETTINGS;
 use super::memory::Memory;
+
+/// How long after a watch broke the next is begun.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A kind of object that the referee keeps an eye on.
 pub(super) trait Watched:
@@ -95,23 +98,29 @@ pub(super) async fn read_all<K: Watched>(client: &Client, memory: &Memory) -> Re
 }
 
 /// Watches for ever. `blind` is true while it can't.
+///
+/// A watch that breaks is begun anew, soon and with a list: one that is taken up again says nothing until something
+/// happens, so that nobody could tell whether it sees, and what is seen late is judged wrongly.
 pub(super) async fn follow<K: Watched>(client: Client, memory: Arc<Memory>, blind: Arc<AtomicBool>) {
-    let stream = watcher(Api::<K>::all(client), Config::default()).default_backoff();
-    pin_mut!(stream);
-    let mut listed = BTreeSet::new();
-    while let Some(event) = stream.next().await {
-        blind.store(event.is_err(), Ordering::Relaxed);
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                object.remember(&memory);
-                listed.insert(object.key());
+    loop {
+        let stream = watcher(Api::<K>::all(client.clone()), Config::default());
+        pin_mut!(stream);
+        let mut listed = BTreeSet::new();
+        while let Some(Ok(event)) = stream.next().await {
+            match event {
+                // Said before anything is asked.
+                Event::Init => continue,
+                Event::InitApply(object) => {
+                    object.remember(&memory);
+                    listed.insert(object.key());
+                }
+                Event::InitDone => K::only(&listed, &memory),
+                Event::Apply(object) => object.remember(&memory),
+                Event::Delete(object) => object.gone(&memory),
             }
-            Ok(Event::InitDone) => K::only(&listed, &memory),
-            Ok(Event::Apply(object)) => object.remember(&memory),
-            Ok(Event::Delete(object)) => object.gone(&memory),
-            // The stream goes on by itself after a pause.
-            Err(_) => {}
+            blind.store(false, Ordering::Relaxed);
         }
+        blind.store(true, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
     }
 }
