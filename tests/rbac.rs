@@ -5,14 +5,14 @@ mod support;
 
 use std::fmt;
 
-use k8s_openapi::api::{coordination::v1::Lease, rbac::v1::PolicyRule};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap, rbac::v1::PolicyRule};
 use kube::Api;
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
     referee::{Fact, Request},
     workloads::Workload,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{House, kill, overlay, with_token};
 use tonic::transport::Endpoint;
 
@@ -92,6 +92,14 @@ fn grants_of(rule: &PolicyRule, namespace: Option<&str>) -> Vec<Grant> {
 
 /// A reboot from its announcement to the uncordon, a leader killed on the way, settings changed, the fleet asked for.
 async fn run(house: &House) {
+    house.configure(json!({"lead-time": "20m"})).await;
+    let config_maps: Api<ConfigMap> = Api::namespaced(house.client.clone(), "mechanic");
+    house
+        .wait("the settings are in force, and kept", async || {
+            let kept = config_maps.get_opt("mechanic-accepted").await.unwrap()?;
+            (kept.data?.get("lead-time")? == "20m").then_some(())
+        })
+        .await;
     house.deploy(&Workload::new("web", 6).spread(), Some(1)).await;
     let node = house.node_without_coordinator();
     let event = house.announce_reboot(node);
@@ -121,7 +129,6 @@ async fn run(house: &House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_used_and_each_request_has_its_right() {
-    // Settings are changed as part of this, after mechanic has started.
     let house = House::with_nodes(4, 1).await;
     run(&house).await;
     house.judge().await;

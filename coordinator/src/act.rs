@@ -7,7 +7,9 @@ use std::{
 };
 
 use kube::Client;
-use mechanic_plan::{Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan};
+use mechanic_plan::{
+    Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Pending, Plan,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -166,7 +168,10 @@ impl Act {
     fn write(&mut self, name: &str, node: &Arc<Node>, write: &NodeWrite) {
         match write {
             NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => {
-                self.effects.fleet.change(|state| state.drain_write_begins(name));
+                self.effects.fleet.change(|state| state.write_begins(name, Pending::Drain));
+            }
+            NodeWrite::Hold { cordon: true, .. } => {
+                self.effects.fleet.change(|state| state.write_begins(name, Pending::Cordon));
             }
             NodeWrite::Hold { .. } => {}
             NodeWrite::Release { .. } => self.story.release_begins(name),
@@ -249,7 +254,7 @@ impl Effects {
                 AGAIN
             }
         };
-        self.fleet.change(|state| state.drain_write_failed(&name, &node.uid));
+        self.fleet.change(|state| state.write_failed(&name, &node.uid));
         self.read_again(&name, &node).await;
         tokio::time::sleep(again_in).await;
     }

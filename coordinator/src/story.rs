@@ -194,7 +194,7 @@ mod tests {
             claim,
             probe: None,
             drain: None,
-            drain_pending: false,
+            pending: None,
         }
     }
 

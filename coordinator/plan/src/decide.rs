@@ -7,7 +7,7 @@ use crate::{
     claim::{Claim, ClaimPhase},
     coverage::Coverage,
     event::EventType,
-    fleet::Fleet,
+    fleet::{Fleet, Pending},
     identity::VmReference,
     limits::Limits,
     neighbours::Neighbours,
@@ -116,6 +116,9 @@ pub fn plan(fleet: &Fleet, now: Now) -> Plan {
 
 fn grant(limits: &mut Limits<'_>, node: &crate::Node, wish: &Wish) -> Result<(), Reason> {
     match wish.kind {
+        // Granted before, and counted: the write that came of it may be lost.
+        WishKind::Cordon if node.pending == Some(Pending::Cordon) => Ok(()),
+        WishKind::Drain if node.pending == Some(Pending::Drain) => Ok(()),
         // A cordon that stands already costs nobody anything.
         WishKind::Cordon if node.unschedulable => Ok(()),
         WishKind::Cordon => limits.take_cordon(&node.pool, wish.emergency),

@@ -57,8 +57,17 @@ pub struct Node {
     pub probe: Option<Probe>,
     /// Its pods, and how its drain goes; `None` where this process has not looked.
     pub drain: Option<DrainProgress>,
-    /// A write that begins a drain is on its way, or its outcome is unknown.
-    pub drain_pending: bool,
+    /// A write that uses up a limit is on its way, or its outcome is unknown.
+    pub pending: Option<Pending>,
+}
+
+/// A write that uses up a limit from the moment it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// It makes the node unschedulable.
+    Cordon,
+    /// It begins a drain.
+    Drain,
 }
 
 /// The condition Ready, as this process has seen it.

@@ -33,7 +33,7 @@ pub use coverage::{Coverage, MUTE_AFTER};
 pub use decide::{Decision, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};
 pub use fleet::{
-    ClaimOnNode, Document, DrainProgress, DrainStage, Evidence, Fleet, Listed, Node, Probe, ProbeVm,
+    ClaimOnNode, Document, DrainProgress, DrainStage, Evidence, Fleet, Listed, Node, Pending, Probe, ProbeVm,
     Readiness, VmEventCondition,
 };
 pub use identity::VmReference;

@@ -6,7 +6,7 @@ use crate::{
     claim::ClaimPhase,
     config::Config,
     coverage::Coverage,
-    fleet::{ClaimOnNode, DrainStage, Fleet, Node},
+    fleet::{ClaimOnNode, DrainStage, Fleet, Node, Pending},
     reason::Reason,
     response::Response,
     time::{Monotonic, Now},
@@ -95,7 +95,7 @@ impl<'a> Limits<'a> {
 /// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain nor an event of its
 /// probe, costs the others no slot; except until this leader has looked what an earlier one left there.
 fn holds_slot(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
-    if node.drain_pending {
+    if node.pending == Some(Pending::Drain) {
         return true;
     }
     if is_down_for_long(node, now) {
@@ -115,9 +115,10 @@ pub(crate) fn is_down_for_long(node: &Node, now: Monotonic) -> bool {
     node.shut_down || node.not_ready_for(now) >= DOWN
 }
 
-/// Counts until the node is given back, confirmed or not: that long it takes no pods.
+/// Counts from before the write until the node is given back, confirmed or not: that long it takes no pods.
 fn is_cordoned_by_us(node: &Node, fleet: &Fleet) -> bool {
-    node.unschedulable && node.claim_in_force(fleet.epoch).is_some_and(|claim| !claim.was_unschedulable)
+    let ours = node.claim_in_force(fleet.epoch).is_some_and(|claim| !claim.was_unschedulable);
+    node.pending == Some(Pending::Cordon) || (node.unschedulable && ours)
 }
 
 /// Whether something else than the claim itself says that the node is rightly held.

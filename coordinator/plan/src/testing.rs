@@ -31,7 +31,7 @@ pub(crate) fn node(vm_name: &str) -> Node {
         claim: ClaimOnNode::None,
         probe: None,
         drain: None,
-        drain_pending: false,
+        pending: None,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mechanic_plan::{
-    ClaimOnNode, ClaimPhase, Document, DrainStage, Listed, Monotonic, Node, Probe, ProbeVm, Readiness,
-    ScheduledEvent, VmEventCondition,
+    ClaimOnNode, ClaimPhase, Document, DrainStage, Listed, Monotonic, Node, Pending, Probe, ProbeVm,
+    Readiness, ScheduledEvent, VmEventCondition,
 };
 
 use super::{
@@ -30,8 +30,8 @@ pub(super) struct Record {
     pub(super) session: Option<SessionId>,
     seen: Option<Seen>,
     own_row: Option<OwnRow>,
-    /// A write against this version would begin a drain, and may still land.
-    pending_drain: Option<NodeVersion>,
+    /// A write against this version would use up a limit, and may still land.
+    pending: Option<(NodeVersion, Pending)>,
 }
 
 impl Record {
@@ -51,17 +51,17 @@ impl Record {
             claim: view.claim,
             probe: None,
             drain: None,
-            drain_pending: false,
+            pending: None,
         };
         let version = view.version;
-        Self { node: Arc::new(node), version, session: None, seen: None, own_row: None, pending_drain: None }
+        Self { node: Arc::new(node), version, session: None, seen: None, own_row: None, pending: None }
     }
 
     /// Takes in a newer view of the same Node.
     pub(super) fn update(&mut self, view: NodeView, now: Monotonic) {
         // Another version than a write named: that write can't land any more.
-        if self.pending_drain.as_ref().is_some_and(|pending| view.version > *pending) {
-            self.pending_drain = None;
+        if self.pending.as_ref().is_some_and(|(against, _)| view.version > *against) {
+            self.pending = None;
         }
         let draining =
             matches!(&view.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
@@ -81,7 +81,7 @@ impl Record {
         let known = node.vm_event_condition.filter(|known| Some(known.event) == view.vm_event);
         node.vm_event_condition = known.or(view.vm_event.map(|event| VmEventCondition { event, since: now }));
         node.claim = view.claim;
-        node.drain_pending = self.pending_drain.is_some();
+        node.pending = self.pending.as_ref().map(|(_, pending)| *pending);
         // What a past drain found must not answer for the next one.
         if !draining && node.drain.as_ref().is_some_and(|drain| has_ended(drain.stage)) {
             node.drain = None;
@@ -92,16 +92,16 @@ impl Record {
         }
     }
 
-    /// A write that begins a drain is about to be sent.
-    pub(super) fn drain_write_begins(&mut self) {
-        self.pending_drain = Some(self.version.clone());
-        Arc::make_mut(&mut self.node).drain_pending = true;
+    /// A write that uses up a limit is about to be sent.
+    pub(super) fn write_begins(&mut self, pending: Pending) {
+        self.pending = Some((self.version.clone(), pending));
+        Arc::make_mut(&mut self.node).pending = Some(pending);
     }
 
     /// That write can't take effect any more.
-    pub(super) fn drain_write_failed(&mut self) {
-        self.pending_drain = None;
-        Arc::make_mut(&mut self.node).drain_pending = false;
+    pub(super) fn write_failed(&mut self) {
+        self.pending = None;
+        Arc::make_mut(&mut self.node).pending = None;
     }
 
     /// A probe has introduced itself. What an earlier one said of the same boot of the same machine stays

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use mechanic_plan::{Accepted, Config, DrainProgress, Monotonic, Node, ProbeVm};
+use mechanic_plan::{Accepted, Config, DrainProgress, Monotonic, Node, Pending, ProbeVm};
 
 use super::{
     NodeView,
@@ -122,17 +122,17 @@ impl FleetState {
         self.records.get(name).map(|record| Arc::clone(&record.node))
     }
 
-    /// A write that begins a drain is about to be sent: it holds its slot from now on.
-    pub(crate) fn drain_write_begins(&mut self, name: &str) {
+    /// A write that uses up a limit is about to be sent: it counts from now on.
+    pub(crate) fn write_begins(&mut self, name: &str, pending: Pending) {
         if let Some(record) = self.records.get_mut(name) {
-            record.drain_write_begins();
+            record.write_begins(pending);
         }
     }
 
     /// That write is known not to have taken effect, and can't any more.
-    pub(crate) fn drain_write_failed(&mut self, name: &str, uid: &str) {
+    pub(crate) fn write_failed(&mut self, name: &str, uid: &str) {
         if let Some(record) = self.records.get_mut(name).filter(|record| record.node.uid == uid) {
-            record.drain_write_failed();
+            record.write_failed();
         }
     }
 
@@ -322,15 +322,15 @@ mod tests {
     #[test]
     fn a_drain_that_is_being_written_holds_its_slot_until_that_write_can_no_longer_land() {
         let mut state = state_with_document();
-        let pending = |state: &FleetState| state.node("n").unwrap().drain_pending;
-        state.drain_write_begins("n");
+        let pending = |state: &FleetState| state.node("n").unwrap().pending.is_some();
+        state.write_begins("n", Pending::Drain);
         assert!(pending(&state));
         state.apply_node(view("9", "u", ClaimOnNode::None), NOW);
         assert!(pending(&state), "the version that the write named is still the newest");
         state.apply_node(view("10", "u", ClaimOnNode::None), NOW);
         assert!(!pending(&state));
-        state.drain_write_begins("n");
-        state.drain_write_failed("n", "u");
+        state.write_begins("n", Pending::Drain);
+        state.write_failed("n", "u");
         assert!(!pending(&state));
     }
 

@@ -168,8 +168,7 @@ impl Assessment<'_> {
         let wish = if !self.node.unschedulable {
             // Somebody took our cordon off, and another event has come since.
             Some(self.wish(WishKind::Cordon, claim.clone(), drain))
-        } else if on_node.phase == ClaimPhase::Cordoned && !self.node.drain_pending && self.is_report_fresh()
-        {
+        } else if on_node.phase == ClaimPhase::Cordoned && self.is_report_fresh() {
             Some(self.wish(WishKind::Drain, claim.clone(), drain))
         } else {
             None

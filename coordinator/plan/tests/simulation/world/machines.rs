@@ -116,7 +116,7 @@ impl World {
             claim: ClaimOnNode::None,
             probe: None,
             drain: None,
-            drain_pending: false,
+            pending: None,
         };
         self.fleet.nodes.insert(machine.node.clone(), Arc::new(node));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Node, NodeWrite, Plan};
+use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Node, NodeWrite, Pending, Plan};
 
 use super::{World, drains::Drain, machines::Who};
 
@@ -61,9 +61,12 @@ impl World {
             }
             let node = self.node(number);
             let (uid, version) = (node.uid.clone(), node.resource_version.clone());
-            if begins_drain(node, write) {
-                self.note(number, |node| node.drain_pending = true);
-            }
+            let pending = match write {
+                write if begins_drain(node, write) => Some(Pending::Drain),
+                NodeWrite::Hold { cordon: true, .. } => Some(Pending::Cordon),
+                _ => node.pending,
+            };
+            self.note(number, |node| node.pending = pending);
             let takes = if self.faults.slow_writes { self.random.below(4) } else { 0 };
             let lost = self.faults.lost_writes && self.random.one_in(6);
             let flight = Flight { lands_at: self.time + takes, uid, version, write: write.clone(), lost };
@@ -83,7 +86,7 @@ impl World {
             }
             let node = self.node(number);
             let fits = node.uid == flight.uid && node.resource_version == flight.version;
-            self.note(number, |node| node.drain_pending = false);
+            self.note(number, |node| node.pending = None);
             if fits && !flight.lost {
                 self.apply(number, flight.write);
             }
@@ -136,7 +139,7 @@ impl World {
             self.note(number, |node| {
                 node.probe = None;
                 node.drain = None;
-                node.drain_pending = false;
+                node.pending = None;
                 node.readiness.since = now;
                 if let Some(condition) = &mut node.vm_event_condition {
                     condition.since = now;
