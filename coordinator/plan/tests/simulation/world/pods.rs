@@ -76,6 +76,18 @@ impl World {
         }
     }
 
+    /// What the run has come to, pods that are still pending included.
+    pub(crate) fn stats_at_end(&self) -> super::Stats {
+        let mut stats = self.stats;
+        for id in &self.pending {
+            if let PodState::Pending { since } = self.pods[id.0].state {
+                stats.pending_seconds += self.time - since;
+                stats.longest_pending = stats.longest_pending.max(self.time - since);
+            }
+        }
+        stats
+    }
+
     pub(super) fn place_pod(&mut self, id: PodId, number: usize) {
         self.machines[number].pods.push(id);
         self.pods[id.0].machine = Some(number);

@@ -68,10 +68,12 @@ impl ProbeOnMachine {
     }
 
     pub(super) fn start(&mut self, at: u64, time: u64) {
+        self.stop(time);
         self.runs_since = Some(at);
         self.continuous_since = at;
         self.connects_at = at.max(time);
         self.connected = false;
+        (self.document_since, self.own_since) = (at, at);
         self.turn(at);
     }
 

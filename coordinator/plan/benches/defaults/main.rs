@@ -1,0 +1,132 @@
+//! What each setting costs in each situation: the tables of `docs/defaults.md`.
+//! `cargo bench -p mechanic-plan --bench defaults`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+mod scenarios;
+#[allow(dead_code, unused_imports, clippy::panic)]
+#[path = "../../tests/simulation/world/mod.rs"]
+mod world;
+
+use std::time::Duration;
+
+use mechanic_plan::{Amount, Config};
+
+use scenarios::{SCENARIOS, Scenario};
+
+/// Each cell is the sum of so many runs that differ by chance.
+const RUNS: u64 = 3;
+
+/// A setting, its values as text, and what each of them sets.
+struct Setting {
+    name: &'static str,
+    values: &'static [(&'static str, fn(&mut Config))],
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "lead-time",
+        values: &[
+            ("5m", |config| config.lead_time = Duration::from_mins(5)),
+            ("10m", |config| config.lead_time = Duration::from_mins(10)),
+            ("15m", |config| config.lead_time = Duration::from_mins(15)),
+            ("30m", |config| config.lead_time = Duration::from_mins(30)),
+            ("2h", |config| config.lead_time = Duration::from_hours(2)),
+        ],
+    },
+    Setting {
+        name: "max-cordoned",
+        values: &[
+            ("25%", |config| config.max_cordoned = Amount::Percent(25)),
+            ("50%", |config| config.max_cordoned = Amount::Percent(50)),
+            ("75%", |config| config.max_cordoned = Amount::Percent(75)),
+            ("100%", |config| config.max_cordoned = Amount::Percent(100)),
+        ],
+    },
+    Setting {
+        name: "max-concurrent-drains",
+        values: &[
+            ("1", |config| config.max_concurrent_drains = Amount::Number(1)),
+            ("5%", |config| config.max_concurrent_drains = Amount::Percent(5)),
+            ("10%", |config| config.max_concurrent_drains = Amount::Percent(10)),
+            ("20%", |config| config.max_concurrent_drains = Amount::Percent(20)),
+            ("40%", |config| config.max_concurrent_drains = Amount::Percent(40)),
+        ],
+    },
+    Setting {
+        name: "max-unavailable-nodes",
+        values: &[
+            ("10%", |config| config.max_unavailable_nodes = Amount::Percent(10)),
+            ("25%", |config| config.max_unavailable_nodes = Amount::Percent(25)),
+            ("50%", |config| config.max_unavailable_nodes = Amount::Percent(50)),
+            ("100%", |config| config.max_unavailable_nodes = Amount::Percent(100)),
+        ],
+    },
+    Setting {
+        name: "emergency-concurrent-drains",
+        values: &[
+            ("10%", |config| config.emergency_concurrent_drains = Amount::Percent(10)),
+            ("25%", |config| config.emergency_concurrent_drains = Amount::Percent(25)),
+            ("50%", |config| config.emergency_concurrent_drains = Amount::Percent(50)),
+            ("100%", |config| config.emergency_concurrent_drains = Amount::Percent(100)),
+        ],
+    },
+    Setting {
+        name: "release-hold, release-hold-never-started",
+        values: &[
+            ("0s, 0s", |config| set_holds(config, 0, 0)),
+            ("10s, 10s", |config| set_holds(config, 10, 10)),
+            ("10s, 60s", |config| set_holds(config, 10, 60)),
+            ("60s, 5m", |config| set_holds(config, 60, 300)),
+            ("5m, 15m", |config| set_holds(config, 300, 900)),
+        ],
+    },
+];
+
+fn set_holds(config: &mut Config, hold: u64, never_started: u64) {
+    config.release_hold = Duration::from_secs(hold);
+    config.release_hold_never_started = Duration::from_secs(never_started);
+}
+
+fn main() {
+    println!("Situations:\n");
+    for (number, scenario) in SCENARIOS.iter().enumerate() {
+        println!("{}. {}", number + 1, scenario.what);
+    }
+    for Setting { name, values } in SETTINGS {
+        println!("\n### `{name}`\n");
+        let numbers: Vec<String> = (1..=SCENARIOS.len()).map(|number| format!(" {number} |")).collect();
+        println!("| value |{}", numbers.concat());
+        println!("|---|{}", "---|".repeat(SCENARIOS.len()));
+        for (value, set) in *values {
+            let mut config = Config::default();
+            set(&mut config);
+            let default = if config == Config::default() { " **default**" } else { "" };
+            let cells: Vec<String> =
+                SCENARIOS.iter().map(|scenario| format!(" {} |", cell(scenario, &config))).collect();
+            println!("| {value}{default} |{}", cells.concat());
+        }
+    }
+}
+
+/// Killed · moved in vain · pending for so many seconds in all, and the longest.
+fn cell(scenario: &Scenario, config: &Config) -> String {
+    let (mut killed, mut in_vain, mut pending, mut longest) = (0, 0, 0, 0);
+    for seed in 0..RUNS {
+        let (mut world, ends) = (scenario.world)(seed, config.clone());
+        while world.time < ends {
+            world.advance(ends);
+            let Some(plan) = world.decide() else { continue };
+            for eviction in world.act(&plan).evictions {
+                let mut events = world.events_of(eviction.machine);
+                in_vain += u64::from(events.all(|event| event.begins.is_none()));
+            }
+        }
+        let stats = world.stats_at_end();
+        killed += stats.killed;
+        in_vain += stats.moved_again;
+        pending += stats.pending_seconds;
+        longest = longest.max(stats.longest_pending);
+    }
+    format!("{} · {} · {}, {longest}", killed / RUNS, in_vain / RUNS, pending / RUNS)
+}
