@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use mechanic_plan::{
-    ClaimOnNode, Config, Document, Evidence, Fleet, Monotonic, Node, NodeWrite, Now, Probe, ProbeVm,
+    ClaimOnNode, Config, Document, Evidence, Fleet, Listed, Monotonic, Node, NodeWrite, Now, Probe, ProbeVm,
     Readiness, ScheduledEvent, VmReference, plan,
 };
 
@@ -81,7 +81,8 @@ fn vm(number: usize) -> String {
 }
 
 fn event(number: usize) -> ScheduledEvent {
-    let not_before: Timestamp = now().wall + SignedDuration::from_mins(10 + i64::try_from(number % 5).unwrap());
+    let not_before: Timestamp =
+        now().wall + SignedDuration::from_mins(10 + i64::try_from(number % 5).unwrap());
     ScheduledEvent {
         event_id: format!("0B1DD2E7-26C4-4D0B-8D5B-{number:012}"),
         event_type: ["Reboot", "Freeze", "Redeploy", "Terminate"][number % 4].into(),
@@ -96,17 +97,24 @@ fn event(number: usize) -> ScheduledEvent {
 
 fn node(number: usize, events: &[ScheduledEvent], silent: bool) -> Node {
     let own = vm(number);
-    let (own_events, other_events) =
-        events.iter().cloned().partition(|event| event.resources.contains(&own));
+    let (own_events, other_events) = events.iter().cloned().partition(|event| event.resources.contains(&own));
     let hour = Duration::from_hours(1);
+    let evidence = Some(Evidence { consecutive_polls: 3_600, span: hour, continuous_for: hour });
     let probe = Probe {
         last_heard: if silent { NOW.before(Duration::from_mins(2)) } else { NOW },
         boot_id: format!("boot-{number}"),
         vm: Some(ProbeVm { vm_id: format!("id-{number}"), reference: reference(number) }),
         document: Some(Arc::new(Document { own_events, other_events, complete: true })),
         unchanged_since: Monotonic::default(),
-        evidence: Some(Evidence { consecutive_polls: 3_600, span: hour, continuous_for: hour }),
-        listed: Arc::new(events.iter().map(|event| event.event_id.clone()).collect()),
+        evidence,
+        evidence_of_document: evidence,
+        proved_last: NOW,
+        listed: Arc::new(
+            events
+                .iter()
+                .map(|event| Listed { event_id: event.event_id.clone(), since: Monotonic::default() })
+                .collect(),
+        ),
     };
     Node {
         uid: format!("uid-{number}"),
@@ -123,7 +131,7 @@ fn node(number: usize, events: &[ScheduledEvent], silent: bool) -> Node {
         claim: ClaimOnNode::None,
         probe: Some(probe),
         drain: None,
-        drain_pending: false,
+        pending: None,
     }
 }
 

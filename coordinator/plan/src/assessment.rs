@@ -96,10 +96,11 @@ impl<'a> Assessment<'a> {
         is_due(event, self.now.wall, self.fleet.config.lead_time, self.needed)
     }
 
-    /// Nothing is begun on what a probe said long ago; what runs goes on.
+    /// Nothing is begun on what a valid poll showed long ago, whether the probe is silent since or its polls fail;
+    /// what runs goes on.
     fn is_report_fresh(&self) -> bool {
-        let heard = self.node.probe.as_ref().map(|probe| self.now.monotonic.since(probe.last_heard));
-        heard.is_some_and(|age| age < FRESH)
+        let proved = self.node.probe.as_ref().map(|probe| self.now.monotonic.since(probe.proved_last));
+        proved.is_some_and(|age| age < FRESH)
     }
 
     /// Wall time at which `event` was first seen, RFC 3339. A claim may come much later, once the limits allow it.

@@ -262,7 +262,7 @@ impl fmt::Display for Reason {
             Self::StartingDrain => write!(f, "a drain slot is free; pods are about to be evicted"),
             Self::ReportTooOld => write!(
                 f,
-                "the node's own probe was last heard too long ago to begin anything on what it said"
+                "the node's own probe has had no valid poll for too long to begin anything on what it said"
             ),
             Self::NowhereToGo => {
                 write!(f, "no other node takes pods, and the machine comes back, so nothing is evicted")

@@ -20,8 +20,10 @@ const RUNS: u64 = 3;
 /// A setting, its values as text, and what each of them sets.
 struct Setting {
     name: &'static str,
-    values: &'static [(&'static str, fn(&mut Config))],
+    values: &'static [(&'static str, Set)],
 }
+
+type Set = fn(&mut Config);
 
 const SETTINGS: &[Setting] = &[
     Setting {

@@ -20,19 +20,28 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         what: "host maintenance through a pool of 20, five fault domains of four, each announced 15 min ahead when the one before is done",
         world: rolling_maintenance,
     },
-    Scenario { what: "eight Reboots at once in 20 nodes", world: |seed, config| eight(seed, config, "Reboot") },
+    Scenario {
+        what: "eight Reboots at once in 20 nodes",
+        world: |seed, config| eight(seed, config, "Reboot"),
+    },
     Scenario {
         what: "eight Terminates with 5 min of notice at once in 20 nodes",
         world: |seed, config| eight(seed, config, "Terminate"),
     },
     Scenario { what: "ten Spot machines of 20 taken away in 30 s", world: spot },
-    Scenario { what: "degraded hardware: a Redeploy a week ahead, and two that are called off after a day", world: degraded },
+    Scenario {
+        what: "degraded hardware: a Redeploy a week ahead, and two that are called off after a day",
+        world: degraded,
+    },
     Scenario { what: "three Reboots in 10 full nodes", world: |seed, config| full(seed, config, None) },
     Scenario {
         what: "the same with an autoscaler that takes 4 min",
         world: |seed, config| full(seed, config, Some(4 * MINUTE)),
     },
-    Scenario { what: "four Reboots in 10 nodes, every budget lets one pod go at a time, 60 s to start", world: tight_budgets },
+    Scenario {
+        what: "four Reboots in 10 nodes, every budget lets one pod go at a time, 60 s to start",
+        world: tight_budgets,
+    },
     Scenario { what: "six Reboots in 20 nodes, five of them called off after 3 to 8 min", world: cancelled },
     Scenario { what: "50 Reboots within 5 min in 1,000 nodes", world: thousand },
     Scenario { what: "six Reboots in 12 nodes, of which four more are NotReady", world: half_gone },

@@ -175,7 +175,9 @@ fn random_event(random: &mut Random, world: &World, lasts: u64) -> Announcement 
         11 => new(random.pick(&["Rehydrate", "SpotRebalanceRecommendation"]), 900),
         12 => {
             let mut event = new("Reboot", 900);
-            event.event.not_before = random.pick(&["", "soon", "Sun, 31 Nov 2026 14:45:10 GMT"]).to_owned();
+            random
+                .pick(&["", "soon", "Sun, 31 Nov 2026 14:45:10 GMT"])
+                .clone_into(&mut event.event.not_before);
             event
         }
         13 => Announcement { impact: Impact::Replace(200), ..new("Redeploy", 600) },

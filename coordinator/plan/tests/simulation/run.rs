@@ -38,7 +38,7 @@ impl Run {
         }
         self.invariants.check_decisions(&self.world, &plan);
         let deeds = self.world.act(&plan);
-        self.invariants.check_deeds(&self.world, &deeds);
+        Invariants::check_deeds(&self.world, &deeds);
         self.plan = plan;
     }
 

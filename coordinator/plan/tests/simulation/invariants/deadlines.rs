@@ -78,7 +78,8 @@ impl Deadlines {
             for number in &event.machines {
                 let needed = needed_at_most(world, *number) + BEGINNING;
                 let notice = world.time - event.announced;
-                let excused = self.excused.get(number).is_some_and(|(_, at)| at + needed >= world.time);
+                let excused = self.excused.get(number).is_some_and(|(_, at)| at + needed >= world.time)
+                    || world.machines[*number].vetoed.contains(id);
                 if world.machines[*number].exists && notice >= needed && !excused {
                     self.nothing_is_left(world, *number, id);
                 }

@@ -3,7 +3,7 @@
 use mechanic_plan::{ClaimOnNode, ClaimPhase, EventType, NodeWrite, Plan};
 
 use super::{claim_on, is_worth_cordoning_for, is_worth_moving_for, needed_at_most, seconds_left, sent};
-use crate::world::{Eviction, World, begins_drain, silent_for};
+use crate::world::{Eviction, World, begins_drain};
 
 pub(super) fn nothing_begins_where_somebody_forbids_it(world: &World, plan: &Plan) {
     for (number, name, write) in sent(world, plan) {
@@ -19,8 +19,8 @@ pub(super) fn nothing_begins_where_somebody_forbids_it(world: &World, plan: &Pla
         if node.opted_out {
             world.broken(name, "something begins on a node that is opted out");
         }
-        let heard = node.probe.as_ref().map(|probe| silent_for(probe, world.clock().monotonic));
-        if heard.is_none_or(|silent_for| silent_for >= 300) {
+        let proved = node.probe.as_ref().map(|probe| world.clock().monotonic.since(probe.proved_last));
+        if proved.is_none_or(|age| age.as_secs() >= 300) {
             world.broken(name, "something begins on a report that is too old");
         }
     }
@@ -68,11 +68,12 @@ pub(super) fn evictions_have_a_cause(world: &World, eviction: &Eviction) {
     if causes.iter().all(|event| machine.vetoed.contains(&event.event_id)) {
         broken("somebody has vetoed every event");
     }
-    let unheard = silent_for(probe, world.clock().monotonic);
+    // What failed polls leave known is as old as the last that was valid.
+    let unheard = world.clock().monotonic.since(probe.proved_last).as_secs();
     let is_over =
         |id: &str| world.azure.vanished.get(id).is_some_and(|vanished| world.time - vanished > unheard + 1);
     if causes.iter().all(|event| is_over(&event.event_id)) {
-        broken("its events had vanished when the probe was last heard");
+        broken("its events had vanished when a poll was last valid");
     }
 }
 
@@ -80,7 +81,7 @@ pub(super) fn pods_that_may_stay_are_left_alone(world: &World, eviction: &Evicti
     let node = world.node(eviction.machine);
     let worst = node.own_events().iter().filter(|event| is_worth_moving_for(event));
     let keeps_disks = worst
-        .map(|event| event.event_type())
+        .map(mechanic_plan::ScheduledEvent::event_type)
         .all(|event_type| matches!(event_type, EventType::Freeze | EventType::Reboot));
     let workload = &world.workloads[world.pods[eviction.pod.0].workload];
     if keeps_disks && (workload.empty_dir || !workload.is_managed) {

@@ -18,7 +18,10 @@ pub(super) fn is_draining(world: &World, number: usize) -> bool {
         pod.evicted.is_some() && pod.state == PodState::Terminating
     };
     let evicting = world.shell.drain_of(number).is_some_and(|drain| drain.evicting_since().is_some());
-    let about_to = world.shell.write_to(number).is_some_and(|write| begins_drain(world.node(number), write));
+    let about_to = world
+        .shell
+        .write_to_node(number, &world.node(number).uid)
+        .is_some_and(|write| begins_drain(world.node(number), write));
     let began = claim_on(world, number).is_some_and(|claim| claim.phase == ClaimPhase::Draining)
         && world.shell.drain_of(number).is_some_and(|drain| drain.evicting_since().is_some());
     evicting || about_to || began || machine.pods.iter().any(on_its_way)
@@ -67,7 +70,10 @@ pub(super) fn drains_begin_within_their_limits(world: &World, plan: &Plan) {
 pub(super) fn cordoned(world: &World) -> BTreeMap<&str, usize> {
     let mut cordoned = BTreeMap::<&str, usize>::new();
     for (number, machine) in world.machines.iter().enumerate().filter(|(_, machine)| machine.exists) {
-        let about_to = matches!(world.shell.write_to(number), Some(NodeWrite::Hold { cordon: true, .. }));
+        let about_to = matches!(
+            world.shell.write_to_node(number, &world.node(number).uid),
+            Some(NodeWrite::Hold { cordon: true, .. })
+        );
         let ours = machine.cordoned_by == Some(Who::Mechanic) || about_to;
         *cordoned.entry(&machine.pool).or_default() += usize::from(ours);
     }
@@ -106,10 +112,8 @@ pub(super) fn cordons_are_made_within_their_limit(world: &World, plan: &Plan) {
 pub(super) fn out_of_use(world: &World) -> usize {
     let counts = |node: &&std::sync::Arc<mechanic_plan::Node>| {
         let readiness = node.readiness;
-        let not_ready_for = match readiness.ready {
-            true => 0,
-            false => world.clock().monotonic.since(readiness.since).as_secs(),
-        };
+        let not_ready_for =
+            if readiness.ready { 0 } else { world.clock().monotonic.since(readiness.since).as_secs() };
         let held = matches!(&node.claim, ClaimOnNode::Readable(_));
         let finding = node.own_events().iter().any(is_worth_cordoning_for);
         (not_ready_for >= 60 || node.unschedulable || held)

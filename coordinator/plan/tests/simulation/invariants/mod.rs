@@ -38,7 +38,7 @@ impl Invariants {
     }
 
     /// After it was.
-    pub(crate) fn check_deeds(&mut self, world: &World, deeds: &Deeds) {
+    pub(crate) fn check_deeds(world: &World, deeds: &Deeds) {
         for eviction in &deeds.evictions {
             evictions::evictions_have_a_cause(world, eviction);
             evictions::pods_that_may_stay_are_left_alone(world, eviction);

@@ -62,13 +62,11 @@ impl World {
         let number = self.machines.len();
         let node = format!("{pool}-{number:04}");
         let in_pool = self.machines.iter().filter(|machine| machine.pool == pool).count();
-        let group = match self.groups.iter().position(|(of, part)| of == pool && *part == in_pool / GROUP) {
-            Some(group) => group,
-            None => {
-                self.groups.push((pool.to_owned(), in_pool / GROUP));
-                self.groups.len() - 1
-            }
-        };
+        let group = (pool.to_owned(), in_pool / GROUP);
+        let group = self.groups.iter().position(|known| *known == group).unwrap_or_else(|| {
+            self.groups.push(group);
+            self.groups.len() - 1
+        });
         self.machines.push(Machine {
             node: node.clone(),
             pool: pool.to_owned(),

@@ -89,8 +89,6 @@ pub(crate) struct World {
 #[derive(Debug, Default)]
 pub(crate) struct Deeds {
     pub(crate) evictions: Vec<Eviction>,
-    /// Nodes that a write was sent to.
-    pub(crate) written: Vec<usize>,
 }
 
 pub(crate) fn wall(time: u64) -> Timestamp {
@@ -174,9 +172,9 @@ impl World {
     /// It is carried out.
     pub(crate) fn act(&mut self, plan: &Plan) -> Deeds {
         let evictions = self.drain(plan);
-        let written = self.send_writes(plan);
+        self.send_writes(plan);
         self.land_writes();
-        Deeds { evictions, written }
+        Deeds { evictions }
     }
 
     /// Whether nothing can happen before the next change on the agenda.

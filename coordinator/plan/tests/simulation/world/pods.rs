@@ -77,6 +77,7 @@ impl World {
     }
 
     /// What the run has come to, pods that are still pending included.
+    #[allow(dead_code, reason = "the bench of the defaults shares this world, and only it counts")]
     pub(crate) fn stats_at_end(&self) -> super::Stats {
         let mut stats = self.stats;
         for id in &self.pending {

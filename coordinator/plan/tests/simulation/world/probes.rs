@@ -18,6 +18,8 @@ const LISTED: usize = 256;
 
 /// A machine's probe as it really is.
 #[derive(Clone, Debug)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct ProbeOnMachine {
     /// It runs from then on; `None` while it doesn't.
     pub(crate) runs_since: Option<u64>,

@@ -1,6 +1,6 @@
 //! A generator of our own, so that a seed replays whatever the libraries do.
 
-/// SplitMix64.
+/// `SplitMix64`.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

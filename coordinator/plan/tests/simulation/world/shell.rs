@@ -28,9 +28,14 @@ impl Shell {
         self.drains.remove(&number);
     }
 
-    /// The write on its way to a Node.
+    /// The write on its way to a Node of that number, whichever it was then.
     pub(crate) fn write_to(&self, number: usize) -> Option<&NodeWrite> {
         self.writes.get(&number).map(|flight| &flight.write)
+    }
+
+    /// The same, if it can still land on the Node of that UID.
+    pub(crate) fn write_to_node(&self, number: usize, uid: &str) -> Option<&NodeWrite> {
+        self.writes.get(&number).filter(|flight| flight.uid == uid).map(|flight| &flight.write)
     }
 
     pub(crate) fn drain_of(&self, number: usize) -> Option<&Drain> {
@@ -50,9 +55,8 @@ pub(crate) fn begins_drain(node: &Node, write: &NodeWrite) -> bool {
 }
 
 impl World {
-    /// Sends the writes that the plan asks for; returns the nodes that they go to.
-    pub(super) fn send_writes(&mut self, plan: &Plan) -> Vec<usize> {
-        let mut sent = Vec::new();
+    /// Sends the writes that the plan asks for.
+    pub(super) fn send_writes(&mut self, plan: &Plan) {
         for (name, decision) in plan {
             let Some(write) = &decision.write else { continue };
             let number = self.numbers[name];
@@ -71,9 +75,7 @@ impl World {
             let lost = self.faults.lost_writes && self.random.one_in(6);
             let flight = Flight { lands_at: self.time + takes, uid, version, write: write.clone(), lost };
             self.shell.writes.insert(number, flight);
-            sent.push(number);
         }
-        sent
     }
 
     /// Lets the writes land whose time has come, by compare-and-swap.

@@ -10,6 +10,8 @@ pub(crate) enum Budget {
 }
 
 #[derive(Clone, Debug)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct Workload {
     pub(crate) name: String,
     pub(crate) pool: String,
