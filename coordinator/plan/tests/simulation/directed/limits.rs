@@ -127,3 +127,22 @@ fn a_drain_that_an_earlier_leader_left_holds_its_slot_until_its_pods_have_been_l
     run.go_on(300);
     assert!(!run.is_draining(1));
 }
+
+#[test]
+fn a_cordon_that_is_on_its_way_counts() {
+    for seed in 0..8 {
+        let mut world =
+            crate::world::World::new(seed, Config { max_cordoned: Amount::Number(1), ..Config::default() });
+        for _ in 0..4 {
+            world.add_machine("a", 12);
+        }
+        world.faults.slow_writes = true;
+        // The second is due earlier, and is announced while the first one's write is under way.
+        let events = [(0, SOON, 900), (1, SOON + 1, 600)]
+            .map(|(machine, announced, notice)| Announcement::new("Reboot", &[machine], announced, notice));
+        let mut run = run_with(world, events);
+        run.until(SOON + 60);
+        let cordoned = (0..4).filter(|machine| run.is_cordoned(*machine)).count();
+        assert_eq!(cordoned, 1, "seed {seed}");
+    }
+}

@@ -195,6 +195,18 @@ fn row_6_terminate_vanishes_and_the_vm_lives_it_is_released_after_ten_minutes_al
 }
 
 #[test]
+fn nothing_begins_on_a_document_that_a_failing_probe_has_read_long_ago() {
+    let mut run = two_for_one_slot();
+    run.world.now(Change::ProbeFails(1, true));
+    run.go_on(400);
+    // The slot is free now; what the second probe has read is over six minutes old.
+    run.world.now(Change::ShutDown(0, true));
+    run.go_on(60);
+    assert!(!run.is_draining(1));
+    assert_eq!(run.reason(1), ReasonCode::ReportTooOld);
+}
+
+#[test]
 fn a_condition_that_contradicts_is_said_and_changes_nothing() {
     let mut world = cluster(6);
     world.now(Change::ConditionSays(0, ConditionSays::TheOpposite));
