@@ -17,13 +17,14 @@ use scenarios::{SCENARIOS, Scenario};
 /// Each cell is the sum of so many runs that differ by chance.
 const RUNS: u64 = 3;
 
-/// A setting, its values as text, and what each of them sets.
+/// A value as text, and what it sets.
+type Value = (&'static str, fn(&mut Config));
+
+/// A setting, and the values of it that are compared.
 struct Setting {
     name: &'static str,
-    values: &'static [(&'static str, Set)],
+    values: &'static [Value],
 }
-
-type Set = fn(&mut Config);
 
 const SETTINGS: &[Setting] = &[
     Setting {

@@ -26,9 +26,19 @@ fn the_promises_hold_through_random_afternoons() {
     }
     let mut steps = 0;
     let mut seed = 0;
-    while steps < 1_500_000 {
+    while steps < 1_100_000 {
         steps += afternoon(seed, Afternoon::of(seed), false).node_steps;
         seed += 1;
+    }
+}
+
+/// Takes some minutes.
+#[test]
+#[ignore = "cargo test -p mechanic-plan --release -- --ignored"]
+fn the_promises_hold_in_a_cluster_of_five_thousand() {
+    for troubled in [false, true] {
+        let large = Afternoon { machines: 5_000, lasts: 300, events: 300, troubled };
+        eprintln!("{:?}", afternoon(1, large, false));
     }
 }
 
