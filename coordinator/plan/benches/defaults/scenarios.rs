@@ -2,7 +2,7 @@
 
 use mechanic_plan::Config;
 
-use crate::world::{Announcement, Budget, START, Workload, World};
+use crate::world::{Announcement, Budget, START, Stats, Workload, World};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -30,7 +30,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario { what: "ten Spot machines of 20 taken away in 30 s", world: spot },
     Scenario {
-        what: "degraded hardware: a Redeploy a week ahead, and two that are called off after a day",
+        what: "degraded hardware, its days cut to hours: a Redeploy 2 h ahead, and two 3 h ahead that are called off after 2 h",
         world: degraded,
     },
     Scenario { what: "three Reboots in 10 full nodes", world: |seed, config| full(seed, config, None) },
@@ -44,7 +44,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario { what: "six Reboots in 20 nodes, five of them called off after 3 to 8 min", world: cancelled },
     Scenario { what: "50 Reboots within 5 min in 1,000 nodes", world: thousand },
-    Scenario { what: "six Reboots in 12 nodes, of which four more are NotReady", world: half_gone },
+    Scenario { what: "four Reboots in 12 nodes, of which four more are NotReady", world: half_gone },
 ];
 
 /// Machines of one pool with `pods` pods each and room for ten.
@@ -95,7 +95,6 @@ fn spot(seed: u64, config: Config) -> (World, u64) {
 
 fn degraded(seed: u64, config: Config) -> (World, u64) {
     let mut world = cluster(seed, config, 10, 6);
-    // The week itself is cut short: an hour of it shows what is done at once.
     world.announce(Announcement::new("Redeploy", &[0], SOON, 2 * HOUR));
     for machine in [1, 2] {
         world.announce(Announcement::new("Redeploy", &[machine], SOON, 3 * HOUR).cancelled(SOON + 2 * HOUR));
@@ -140,17 +139,19 @@ fn thousand(seed: u64, config: Config) -> (World, u64) {
         let machine = usize::try_from(number).unwrap() * 20;
         world.announce(Announcement::new("Reboot", &[machine], SOON + number * 6, 15 * MINUTE));
     }
-    (world, SOON + 25 * MINUTE)
+    (world, SOON + 21 * MINUTE)
 }
 
 fn half_gone(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 12, 4);
+    let mut world = cluster(seed, config, 12, 3);
     for machine in 8..12 {
         world.now(crate::world::Change::Down(machine));
         world.now(crate::world::Change::NotReady(machine));
         world.at(SOON + 40 * MINUTE, crate::world::Change::Up { machine, another: false });
     }
-    for machine in 0..6 {
+    // Those pods are none of mechanic's.
+    world.stats = Stats::default();
+    for machine in 0..4 {
         world.announce(Announcement::new("Reboot", &[machine], SOON + 5 * MINUTE, 15 * MINUTE));
     }
     (world, SOON + HOUR)
