@@ -37,10 +37,8 @@ impl Ground {
         let mut config = BTreeMap::from(holds.map(|key| (key.into(), "2s".into())));
         // Half of the pool at once is what is measured here, not what is deferred.
         config.insert("max-cordoned".into(), "100%".into());
-        let options = WorldOptions {
-            config,
-            ..WorldOptions::new(programs.clone(), Pool::new("apps").nodes(count))
-        };
+        let options =
+            WorldOptions { config, ..WorldOptions::new(programs.clone(), Pool::new("apps").nodes(count)) };
         let world = World::build(options, &|line| println!("{line}")).await?;
         let coordinators = world.installation.coordinators();
         let free = |spec: &&NodeSpec| coordinators.iter().all(|pod| pod.node != spec.name);
