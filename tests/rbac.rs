@@ -92,14 +92,12 @@ fn grants_of(rule: &PolicyRule, namespace: Option<&str>) -> Vec<Grant> {
 
 /// A reboot from its announcement to the uncordon, a leader killed on the way, settings changed, the fleet asked for.
 async fn run(house: &House) {
-    house.configure(json!({"lead-time": "20m"})).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(house.client.clone(), "mechanic");
-    house
-        .wait("the settings are in force, and kept", async || {
-            let kept = config_maps.get_opt("mechanic-accepted").await.unwrap()?;
-            (kept.data?.get("lead-time")? == "20m").then_some(())
-        })
-        .await;
+    let kept = async || config_maps.get_opt("mechanic-accepted").await.unwrap()?.data;
+    // Kept for the first time, then changed: the rights to create and to update.
+    house.wait("the settings are kept", kept).await;
+    house.configure(json!({"lead-time": "20m"})).await;
+    house.wait("the change is kept", async || (kept().await?.get("lead-time")? == "20m").then_some(())).await;
     house.deploy(&Workload::new("web", 6).spread(), Some(1)).await;
     let node = house.node_without_coordinator();
     let event = house.announce_reboot(node);
