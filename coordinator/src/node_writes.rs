@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn a_claim_and_its_cordon_are_one_patch_against_one_version_and_uid() {
         let claim = Claim::new("uid", "vm", "boot", 3, false);
-        let patch = patch("uid", "42", &NodeWrite::Hold { claim: claim.clone(), cordon: true }).unwrap();
+        let patch =
+            patch("uid", "42", &NodeWrite::Hold { claim: Box::new(claim.clone()), cordon: true }).unwrap();
         assert_eq!(
             patch,
             json!({
@@ -176,9 +177,9 @@ mod tests {
     #[test]
     fn the_lease_is_renewed_before_a_drain_and_before_a_release() {
         let mut claim = Claim::new("uid", "vm", "boot", 3, false);
-        assert!(!is_point_of_no_return(&NodeWrite::Hold { claim: claim.clone(), cordon: true }));
+        assert!(!is_point_of_no_return(&NodeWrite::Hold { claim: Box::new(claim.clone()), cordon: true }));
         claim.phase = ClaimPhase::Draining;
-        assert!(is_point_of_no_return(&NodeWrite::Hold { claim, cordon: true }));
+        assert!(is_point_of_no_return(&NodeWrite::Hold { claim: Box::new(claim), cordon: true }));
         assert!(is_point_of_no_return(&NodeWrite::Release { uncordon: true }));
     }
 }

@@ -144,7 +144,7 @@ fn claimed(mut fleet: Fleet) -> Fleet {
             if let Some(NodeWrite::Hold { claim, cordon }) = decision.write {
                 let node = Arc::make_mut(fleet.nodes.get_mut(&name).unwrap());
                 more |= node.claim == ClaimOnNode::None;
-                node.claim = ClaimOnNode::Readable(claim);
+                node.claim = ClaimOnNode::Readable(*claim);
                 node.unschedulable |= cordon;
             }
         }

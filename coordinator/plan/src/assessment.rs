@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     claim::{Claim, ClaimPhase},
-    coverage::Coverage,
+    coverage::{Coverage, Observed},
     deadline::{is_due, is_emergency, time_left, time_needed},
     decide::{Decision, DrainOrder, NodeWrite, Phase},
     event::{EventStatus, EventType, ScheduledEvent},
     fleet::{ClaimOnNode, Fleet, Node},
-    neighbours::Hint,
+    neighbours::Neighbours,
     reason::Reason,
     response::Response,
     time::Now,
@@ -46,6 +46,7 @@ pub(crate) enum WishKind {
 pub(crate) struct Assessment<'a> {
     fleet: &'a Fleet,
     node: &'a Node,
+    neighbours: &'a Neighbours<'a>,
     now: Now,
     coverage: Coverage,
     /// How long the pods that have to leave need.
@@ -53,13 +54,17 @@ pub(crate) struct Assessment<'a> {
 }
 
 impl<'a> Assessment<'a> {
-    pub(crate) fn new(fleet: &'a Fleet, node: &'a Node, now: Now) -> Self {
-        let coverage = Coverage::of(node, fleet, now.monotonic);
-        Self { fleet, node, now, coverage, needed: time_needed(node.drain.as_ref()) }
+    pub(crate) fn new(
+        fleet: &'a Fleet,
+        Observed { node, coverage, .. }: Observed<'a>,
+        neighbours: &'a Neighbours<'a>,
+        now: Now,
+    ) -> Self {
+        Self { fleet, node, neighbours, now, coverage, needed: time_needed(node.drain.as_ref()) }
     }
 
-    /// Decides. `twin` is another Node that names the same machine.
-    pub(crate) fn decide(&self, twin: Option<&str>, hint: Option<Hint<'_>>) -> (Decision, Option<Wish>) {
+    /// Decides for the Node `name`. `twin` is another that names the same machine.
+    pub(crate) fn decide(&self, name: &str, twin: Option<&str>) -> (Decision, Option<Wish>) {
         let (mut decision, wish) = match &self.node.claim {
             ClaimOnNode::Readable(claim) if claim.node_uid != self.node.uid => {
                 (self.decision(Phase::Held, Reason::ClaimOfAnotherNode), None)
@@ -72,7 +77,7 @@ impl<'a> Assessment<'a> {
             }
             ClaimOnNode::LabelOnly => (self.decision(Phase::Held, Reason::LabelWithoutClaim), None),
             ClaimOnNode::Readable(claim) => self.decide_claimed(claim, twin),
-            ClaimOnNode::None => self.decide_unclaimed(twin, hint),
+            ClaimOnNode::None => self.decide_unclaimed(twin, self.neighbours.hint(name)),
         };
         if self.coverage == Coverage::Disagrees {
             let condition = self.node.own_events().is_empty();
@@ -204,5 +209,5 @@ fn phase_of(claim: &Claim) -> Phase {
 
 /// The write that brings `claim` onto the Node, if one is needed.
 fn hold(on_node: &Claim, claim: Claim) -> Option<NodeWrite> {
-    (claim != *on_node).then_some(NodeWrite::Hold { claim, cordon: false })
+    (claim != *on_node).then_some(NodeWrite::Hold { claim: Box::new(claim), cordon: false })
 }

@@ -1,6 +1,6 @@
 //! Whether a node's own probe is heard, and can be believed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     fleet::{Fleet, Node},
@@ -34,8 +34,28 @@ pub enum Coverage {
     NotCovered,
 }
 
+/// A Node, and whether its probe is heard: asked once for all that is decided at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Observed<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) node: &'a Node,
+    pub(crate) coverage: Coverage,
+}
+
+impl<'a> Observed<'a> {
+    /// All Nodes by name.
+    pub(crate) fn all(fleet: &'a Fleet, now: Monotonic) -> Vec<Self> {
+        let observe = |(name, node): (&'a String, &'a Arc<Node>)| Self {
+            name,
+            node,
+            coverage: Coverage::of(node, fleet, now),
+        };
+        fleet.nodes.iter().map(observe).collect()
+    }
+}
+
 impl Coverage {
-    pub(crate) fn of(node: &Node, fleet: &Fleet, now: Monotonic) -> Self {
+    fn of(node: &Node, fleet: &Fleet, now: Monotonic) -> Self {
         if !node.covered {
             return Self::NotCovered;
         }
@@ -75,7 +95,7 @@ impl Coverage {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::{

@@ -1,11 +1,11 @@
 //! The decision for the fleet as a whole: what each node wants, and what the limits let it have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     assessment::{Assessment, Wish, WishKind},
     claim::{Claim, ClaimPhase},
-    coverage::Coverage,
+    coverage::{Coverage, Observed},
     event::EventType,
     fleet::{Fleet, Pending},
     identity::VmReference,
@@ -58,7 +58,7 @@ pub enum NodeWrite {
     /// Label, claim and, where said, the cordon.
     Hold {
         /// The claim as it is to stand there.
-        claim: Claim,
+        claim: Box<Claim>,
         /// Make the node unschedulable in the same write.
         cordon: bool,
     },
@@ -85,33 +85,34 @@ pub enum DrainOrder {
 /// Decides for the whole fleet.
 #[must_use]
 pub fn plan(fleet: &Fleet, now: Now) -> Plan {
-    let neighbours = Neighbours::of(fleet, now.monotonic);
+    let observed = Observed::all(fleet, now.monotonic);
+    let neighbours = Neighbours::of(&observed);
     let twins = twins(fleet);
+    let mut decisions = Vec::with_capacity(observed.len());
     let mut wishes = Vec::new();
-    let mut plan = Plan::new();
-    for (name, node) in &fleet.nodes {
-        let hint = neighbours.hint(name);
-        let twin = twins.get(name.as_str()).copied();
-        let (decision, wish) = Assessment::new(fleet, node, now).decide(twin, hint);
-        wishes.extend(wish.map(|wish| (name, wish)));
-        plan.insert(name.clone(), decision);
+    for (index, observed) in observed.iter().enumerate() {
+        let twin = twins.get(observed.name).copied();
+        let (decision, wish) =
+            Assessment::new(fleet, *observed, &neighbours, now).decide(observed.name, twin);
+        decisions.push((observed, decision));
+        wishes.extend(wish.map(|wish| (index, wish)));
     }
     // Earliest deadline first; an event under way has none left and goes before all others.
-    wishes.sort_by_key(|(name, wish)| (wish.deadline, *name));
-    let mut limits = Limits::of(fleet, now);
-    for (name, wish) in wishes {
-        let (Some(decision), Some(node)) = (plan.get_mut(name), fleet.nodes.get(name)) else { continue };
+    wishes.sort_by_key(|(index, wish)| (wish.deadline, *index));
+    let mut limits = Limits::of(fleet, &observed, now.monotonic);
+    for (index, wish) in wishes {
+        let Some((Observed { node, .. }, decision)) = decisions.get_mut(index) else { continue };
         match grant(&mut limits, node, &wish) {
             Ok(()) => decision.grant(wish, !node.unschedulable),
             Err(reason) => decision.reason = reason,
         }
     }
-    for decision in plan.values_mut() {
+    for (_, decision) in &mut decisions {
         if let Some(NodeWrite::Hold { claim, .. }) = &mut decision.write {
             decision.reason.code().as_str().clone_into(&mut claim.reason);
         }
     }
-    plan
+    decisions.into_iter().map(|(observed, decision)| (observed.name.to_owned(), decision)).collect()
 }
 
 fn grant(limits: &mut Limits<'_>, node: &crate::Node, wish: &Wish) -> Result<(), Reason> {
@@ -146,14 +147,14 @@ impl Decision {
             // From now on the cordon is ours.
             claim.was_unschedulable = false;
         }
-        self.write = Some(NodeWrite::Hold { claim, cordon });
+        self.write = Some(NodeWrite::Hold { claim: Box::new(claim), cordon });
     }
 }
 
 /// Nodes that name the same machine as another, with the other's name: nobody can say which of them is meant.
-fn twins(fleet: &Fleet) -> BTreeMap<&str, &str> {
-    let mut machines = BTreeMap::<&VmReference, &str>::new();
-    let mut twins = BTreeMap::new();
+fn twins(fleet: &Fleet) -> HashMap<&str, &str> {
+    let mut machines = HashMap::<&VmReference, &str>::with_capacity(fleet.nodes.len());
+    let mut twins = HashMap::new();
     for (name, node) in &fleet.nodes {
         let Some(vm) = &node.vm else { continue };
         if let Some(other) = machines.insert(vm, name) {

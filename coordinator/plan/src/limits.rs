@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     claim::ClaimPhase,
     config::Config,
-    coverage::Coverage,
+    coverage::{Coverage, Observed},
     fleet::{ClaimOnNode, DrainStage, Fleet, Node, Pending},
     reason::Reason,
     response::Response,
-    time::{Monotonic, Now},
+    time::Monotonic,
 };
 
 /// A Node that is not Ready for so long holds no slot: nothing terminates there any more.
@@ -38,23 +38,25 @@ struct Pool {
 }
 
 impl<'a> Limits<'a> {
-    pub(crate) fn of(fleet: &'a Fleet, now: Now) -> Self {
-        let now = now.monotonic;
-        let mut pools = BTreeMap::<&str, Pool>::new();
-        for node in fleet.nodes.values() {
-            let pool = pools.entry(&node.pool).or_default();
+    /// `observed` are the Nodes of `fleet`.
+    pub(crate) fn of(fleet: &'a Fleet, observed: &[Observed<'a>], now: Monotonic) -> Self {
+        let mut limits = Self {
+            config: &fleet.config,
+            nodes: observed.len(),
+            draining: 0,
+            unavailable: 0,
+            pools: BTreeMap::new(),
+            open: 0,
+        };
+        for Observed { node, coverage, .. } in observed {
+            let pool = limits.pools.entry(&node.pool).or_default();
             pool.nodes += 1;
             pool.cordoned += usize::from(is_cordoned_by_us(node, fleet));
+            limits.draining += usize::from(holds_slot(node, *coverage, fleet, now));
+            limits.unavailable += usize::from(is_unavailable(node, fleet, now));
+            limits.open += usize::from(is_open(node));
         }
-        let count = |counts: &dyn Fn(&Node) -> bool| fleet.nodes.values().filter(|node| counts(node)).count();
-        Self {
-            config: &fleet.config,
-            nodes: fleet.nodes.len(),
-            draining: count(&|node| holds_slot(node, fleet, now)),
-            unavailable: count(&|node| is_unavailable(node, fleet, now)),
-            pools,
-            open: count(&is_open),
-        }
+        limits
     }
 
     /// Lets a node of `pool` be cordoned, or says why not.
@@ -94,7 +96,7 @@ impl<'a> Limits<'a> {
 ///
 /// A kubelet may write its own Node, so a claim that nothing confirms, neither a drain nor an event of its
 /// probe, costs the others no slot; except until this leader has looked what an earlier one left there.
-fn holds_slot(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
+fn holds_slot(node: &Node, coverage: Coverage, fleet: &Fleet, now: Monotonic) -> bool {
     if node.pending == Some(Pending::Drain) {
         return true;
     }
@@ -104,7 +106,7 @@ fn holds_slot(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
     let draining = node.claim_in_force(fleet.epoch).is_some_and(|claim| claim.phase == ClaimPhase::Draining);
     match &node.drain {
         Some(drain) if drain.stage == DrainStage::Evicting || drain.evicted > 0 => true,
-        Some(drain) if drain.listed => draining && (drain.terminating > 0 || is_confirmed(node, fleet, now)),
+        Some(drain) if drain.listed => draining && (drain.terminating > 0 || is_confirmed(node, coverage)),
         // What an earlier leader left there is not known yet.
         Some(_) | None => draining,
     }
@@ -122,8 +124,8 @@ fn is_cordoned_by_us(node: &Node, fleet: &Fleet) -> bool {
 }
 
 /// Whether something else than the claim itself says that the node is rightly held.
-fn is_confirmed(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
-    !node.own_events().is_empty() || Coverage::of(node, fleet, now) == Coverage::Unknown
+fn is_confirmed(node: &Node, coverage: Coverage) -> bool {
+    !node.own_events().is_empty() || coverage == Coverage::Unknown
 }
 
 /// Nodes with events of their own don't count: they are what the limit waits with.

@@ -1,20 +1,21 @@
 //! What other machines' probes say of a node whose own probe is silent. A hint: it is shown, and it may prove an
 //! event over; it never moves a pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::{
-    coverage::Coverage,
+    coverage::Observed,
     event::ScheduledEvent,
-    fleet::{Fleet, Node, Probe},
+    fleet::{ClaimOnNode, Document, Node, Probe},
     identity::VmReference,
-    time::Monotonic,
 };
 
-/// The nodes with silent probes, and what is said of them.
+/// What is said of the nodes with silent probes.
 #[derive(Default)]
 pub(crate) struct Neighbours<'a> {
-    hints: BTreeMap<&'a str, Hint<'a>>,
+    hints: HashMap<&'a str, Hint<'a>>,
+    /// By the id of an event that is claimed on such a node.
+    witnesses: HashMap<&'a str, Vec<Witness<'a>>>,
 }
 
 /// An event that another machine's probe shows.
@@ -24,58 +25,105 @@ pub(crate) struct Hint<'a> {
     pub(crate) event: &'a ScheduledEvent,
 }
 
+/// A probe that has listed an event before and is heard now: only its silence about it says something.
+pub(crate) struct Witness<'a> {
+    node: &'a Node,
+    pub(crate) probe: &'a Probe,
+    /// Whether it shows the event still.
+    pub(crate) shows: bool,
+}
+
 impl<'a> Neighbours<'a> {
-    pub(crate) fn of(fleet: &'a Fleet, now: Monotonic) -> Self {
-        let mut silent = BTreeMap::<&str, Vec<(&str, &VmReference)>>::new();
-        for (name, node) in &fleet.nodes {
-            if let Some(vm) = node.vm.as_ref().filter(|_| Coverage::of(node, fleet, now).is_silent()) {
-                silent.entry(vm.name()).or_default().push((name, vm));
-            }
+    pub(crate) fn of(observed: &[Observed<'a>]) -> Self {
+        let silent = || observed.iter().filter(|observed| observed.coverage.is_silent());
+        if silent().next().is_none() {
+            return Self::default();
         }
-        let mut hints = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        if silent.is_empty() {
-            return Self { hints };
-        }
-        for (neighbour, node) in &fleet.nodes {
-            let (Some(vm), Some(document)) = (&node.vm, heard(node, fleet, now)) else { continue };
-            // The whole placement group shows the same events; one look at each will do.
-            for event in document.other_events.iter().filter(|event| seen.insert(&event.event_id)) {
-                for resource in &event.resources {
-                    let named = silent.get(VmReference::name_in(resource).as_str());
-                    for (name, _) in named.into_iter().flatten().filter(|(_, of)| vm.is_in_group_of(of)) {
-                        hints.entry(*name).or_insert(Hint { neighbour, event });
-                    }
-                }
-            }
-        }
-        Self { hints }
+        let heard = || observed.iter().filter_map(heard);
+        Self { hints: hints(silent(), heard()), witnesses: witnesses(silent(), heard()) }
     }
 
-    /// What is said of the node, if its own probe is silent.
+    /// What is said of the node `name`, if its own probe is silent.
     pub(crate) fn hint(&self, name: &str) -> Option<Hint<'a>> {
         self.hints.get(name).copied()
     }
+
+    /// Who can say whether an event that is claimed on `node` is over: on other machines of its resource group.
+    pub(crate) fn witnesses(&self, node: &Node, event_id: &str) -> impl Iterator<Item = &Witness<'a>> {
+        let of_event = self.witnesses.get(event_id).into_iter().flatten();
+        of_event.filter(move |witness| {
+            let machines = witness.node.vm.as_ref().zip(node.vm.as_ref());
+            machines.is_some_and(|(one, other)| one.is_in_group_of(other)) && witness.node.uid != node.uid
+        })
+    }
 }
 
-/// The probes that have listed the event before and are heard now, on machines of the same resource group: the
-/// only ones whose silence about it says something.
-pub(crate) fn witnesses<'a>(
-    fleet: &'a Fleet,
-    of: &'a Node,
-    event_id: &'a str,
-    now: Monotonic,
-) -> impl Iterator<Item = &'a Probe> {
-    fleet.nodes.values().filter_map(move |node| {
-        let group =
-            node.vm.as_ref().zip(of.vm.as_ref()).is_some_and(|(one, other)| one.is_in_group_of(other));
-        let probe = node.probe.as_ref()?;
-        let listed = probe.listed.iter().any(|listed| listed.event_id == event_id);
-        (group && node.uid != of.uid && listed && heard(node, fleet, now).is_some()).then_some(probe)
-    })
+/// A node whose probe is heard, and the newest document.
+struct Heard<'a> {
+    name: &'a str,
+    node: &'a Node,
+    probe: &'a Probe,
+    document: &'a Document,
 }
 
-fn heard<'a>(node: &'a Node, fleet: &Fleet, now: Monotonic) -> Option<&'a crate::fleet::Document> {
-    let document = node.probe.as_ref()?.document.as_deref()?;
-    Coverage::of(node, fleet, now).is_heard().then_some(document)
+fn heard<'a>(&Observed { name, node, coverage }: &Observed<'a>) -> Option<Heard<'a>> {
+    let probe = node.probe.as_ref().filter(|_| coverage.is_heard())?;
+    Some(Heard { name, node, probe, document: probe.document.as_deref()? })
+}
+
+fn hints<'a, 'b>(
+    silent: impl Iterator<Item = &'b Observed<'a>>,
+    heard: impl Iterator<Item = Heard<'a>>,
+) -> HashMap<&'a str, Hint<'a>>
+where
+    'a: 'b,
+{
+    let mut machines = HashMap::<&str, Vec<(&str, &VmReference)>>::new();
+    for observed in silent {
+        if let Some(vm) = &observed.node.vm {
+            machines.entry(vm.name()).or_default().push((observed.name, vm));
+        }
+    }
+    let mut hints = HashMap::new();
+    let mut seen = HashSet::new();
+    for Heard { name: neighbour, node, document, .. } in heard {
+        let Some(vm) = &node.vm else { continue };
+        // The whole placement group shows the same events; one look at each will do.
+        for event in document.other_events.iter().filter(|event| seen.insert(&event.event_id)) {
+            for resource in &event.resources {
+                let named = machines.get(VmReference::name_in(resource).as_str());
+                for (name, _) in named.into_iter().flatten().filter(|(_, of)| vm.is_in_group_of(of)) {
+                    hints.entry(*name).or_insert(Hint { neighbour, event });
+                }
+            }
+        }
+    }
+    hints
+}
+
+fn witnesses<'a, 'b>(
+    silent: impl Iterator<Item = &'b Observed<'a>>,
+    heard: impl Iterator<Item = Heard<'a>>,
+) -> HashMap<&'a str, Vec<Witness<'a>>>
+where
+    'a: 'b,
+{
+    let mut witnesses = HashMap::<&str, Vec<Witness<'_>>>::new();
+    for observed in silent {
+        if let ClaimOnNode::Readable(claim) = &observed.node.claim {
+            witnesses.extend(claim.events.keys().map(|event_id| (event_id.as_str(), Vec::new())));
+        }
+    }
+    if witnesses.is_empty() {
+        return witnesses;
+    }
+    for Heard { node, probe, document, .. } in heard {
+        for listed in &*probe.listed {
+            if let Some(of_event) = witnesses.get_mut(listed.event_id.as_str()) {
+                let shows = document.lists(&listed.event_id);
+                of_event.push(Witness { node, probe, shows });
+            }
+        }
+    }
+    witnesses
 }

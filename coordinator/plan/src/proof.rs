@@ -6,8 +6,8 @@ use crate::{
     claim::{Claim, ClaimedEvent},
     coverage::Coverage,
     event::EventType,
-    fleet::{Document, Evidence, Fleet, Node, Probe},
-    neighbours::witnesses,
+    fleet::{Evidence, Fleet, Node, Probe},
+    neighbours::{Neighbours, Witness},
     time::Monotonic,
 };
 
@@ -28,6 +28,7 @@ pub(crate) enum Proof {
 pub(crate) struct Judge<'a> {
     pub(crate) fleet: &'a Fleet,
     pub(crate) node: &'a Node,
+    pub(crate) neighbours: &'a Neighbours<'a>,
     pub(crate) claim: &'a Claim,
     pub(crate) coverage: Coverage,
     pub(crate) now: Monotonic,
@@ -44,16 +45,20 @@ impl Judge<'_> {
         }
         let (hold, after_boot) = (self.hold(event), self.fleet.config.release_hold_after_boot);
         if self.coverage.is_silent() {
-            let mut witnesses = witnesses(self.fleet, self.node, event_id, self.now);
-            if !witnesses.any(|witness| {
-                missing(witness, witness.evidence_of_document, event_id, hold, after_boot).is_none()
-            }) {
+            let witnesses = || self.neighbours.witnesses(self.node, event_id);
+            if witnesses().any(|witness| witness.shows) {
+                return Proof::Missing("no neighbour shows the event any more".to_owned());
+            }
+            let proves_it = |Witness { probe, .. }: &Witness<'_>| {
+                missing(probe, probe.evidence_of_document, hold, after_boot).is_none()
+            };
+            if !witnesses().any(proves_it) {
                 return Proof::Missing("the node's own probe reports again".to_owned());
             }
         } else if document.is_some_and(|document| document.lists(event_id)) {
             return Proof::Present;
         } else if let Some(probe) = probe.filter(|_| self.coverage.is_heard()) {
-            if let Some(missing) = missing(probe, probe.evidence, event_id, hold, after_boot) {
+            if let Some(missing) = missing(probe, probe.evidence, hold, after_boot) {
                 return Proof::Missing(missing);
             }
         } else {
@@ -88,18 +93,15 @@ impl Judge<'_> {
     }
 }
 
-/// What `probe`'s polls lack to prove the event absent; `None` where they do. `evidence` is what they prove about
-/// events of the machine in question.
+/// What the polls of `probe`, whose document doesn't list the event, lack to prove it over; `None` where they do.
+/// `evidence` is what they prove about events of the machine in question.
 fn missing(
     probe: &Probe,
     evidence: Option<Evidence>,
-    event_id: &str,
     hold: Duration,
     after_boot: Duration,
 ) -> Option<String> {
-    let lists = |document: &Document| document.lists(event_id);
     match (&probe.document, evidence) {
-        (Some(document), _) if lists(document) => Some("the event is no longer shown".to_owned()),
         (Some(document), _) if !document.complete => {
             Some("every entry of the events document can be read".to_owned())
         }

@@ -205,6 +205,7 @@ impl Assessment<'_> {
         let judge = Judge {
             fleet: self.fleet,
             node: self.node,
+            neighbours: self.neighbours,
             claim: &judged,
             coverage: self.coverage,
             now: self.now.monotonic,

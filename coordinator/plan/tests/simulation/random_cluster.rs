@@ -242,7 +242,7 @@ fn add_trouble(world: &mut World, random: &mut Random, Afternoon { machines, las
         let at = START + random.between(5, lasts);
         let number = random.index(machines);
         let until = at + random.between(2, 2_400);
-        match random.below(9) {
+        match random.below(10) {
             0 | 1 => {
                 world.at(at, Change::ProbeMute(number, true));
                 world.at(until, Change::ProbeMute(number, false));
@@ -265,6 +265,11 @@ fn add_trouble(world: &mut World, random: &mut Random, Afternoon { machines, las
                 world.at(until, Change::ShutDown(number, false));
             }
             7 => world.at(at, Change::NodeRecreated(number)),
+            8 => {
+                // Shorter than every hold.
+                world.at(at, Change::DocumentEmpty(number, true));
+                world.at(at + random.between(1, 8), Change::DocumentEmpty(number, false));
+            }
             _ => world.at(at, Change::ConditionSays(number, ConditionSays::TheOpposite)),
         }
     }

@@ -141,6 +141,29 @@ fn row_4_probe_gone_for_good_a_neighbour_that_listed_the_event_proves_it_over() 
 }
 
 #[test]
+fn row_4_probe_gone_for_good_a_neighbour_proves_nothing_while_another_shows_the_event_still() {
+    let (mut run, vanishes) = drained();
+    run.world.now(Change::ProbeGone(0));
+    run.world.now(Change::DocumentEmpty(1, true));
+    run.until(vanishes - 10);
+    assert!(run.claim(0).is_some() && run.is_cordoned(0), "the others show it");
+}
+
+#[test]
+fn the_rule_a_document_that_is_empty_for_a_moment_releases_nothing() {
+    let (mut run, vanishes) = drained();
+    for at in [SOON + 310, SOON + 400] {
+        run.until(at);
+        run.world.now(Change::DocumentEmpty(0, true));
+        run.until(at + 55);
+        assert_eq!((run.reason(0), run.is_cordoned(0)), (ReasonCode::WaitingForProof, true));
+        run.world.now(Change::DocumentEmpty(0, false));
+    }
+    run.until(vanishes - 1);
+    assert_eq!(run.reason(0), ReasonCode::Drained);
+}
+
+#[test]
 fn row_4_probe_gone_for_good_without_such_a_neighbour_there_is_an_alarm_and_a_way_out() {
     let mut world = World::new(7, mechanic_plan::Config::default());
     for pool in ["a", "b", "b", "b"] {

@@ -34,6 +34,8 @@ pub(crate) enum Change {
     ProbeMute(usize, bool),
     ProbeFails(usize, bool),
     ProbeGarbled(usize, bool),
+    /// The metadata service forgets what is announced, or knows it again.
+    DocumentEmpty(usize, bool),
     ProbeRestarts(usize),
     ProbeGone(usize),
     // People.
@@ -119,6 +121,10 @@ impl World {
                 let probe = &mut self.machines[number].probe;
                 probe.garbled = garbled;
                 probe.turn(time);
+                self.report_soon(number);
+            }
+            Change::DocumentEmpty(number, empty) => {
+                self.machines[number].probe.set_empty(empty, time);
                 self.report_soon(number);
             }
             Change::ProbeRestarts(number) => {

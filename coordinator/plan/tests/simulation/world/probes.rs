@@ -29,6 +29,8 @@ pub(crate) struct ProbeOnMachine {
     pub(crate) failing: bool,
     /// The documents have an entry that nobody can read.
     pub(crate) garbled: bool,
+    /// The documents are empty, whatever is announced.
+    empty: bool,
     /// Since when its polls are valid and every entry was readable; `None` while they aren't.
     pub(crate) valid_since: Option<u64>,
     /// The last row of such polls that has come to an end.
@@ -53,6 +55,7 @@ impl ProbeOnMachine {
             mute: false,
             failing: false,
             garbled: false,
+            empty: false,
             valid_since: Some(since),
             last_row: (0, 0),
             continuous_since: since,
@@ -88,6 +91,12 @@ impl ProbeOnMachine {
         self.valid_since = valid.then(|| self.valid_since.unwrap_or(time));
         self.document_since = self.document_since.max(time);
         self.own_since = self.own_since.max(time);
+    }
+
+    /// The documents become empty, or show again what is announced.
+    pub(super) fn set_empty(&mut self, empty: bool, time: u64) {
+        self.empty = empty;
+        self.document_since = time;
     }
 
     fn is_speaking(&self, time: u64) -> bool {
@@ -186,7 +195,8 @@ impl World {
     /// What a valid poll shows on the machine now.
     fn document_of(&self, number: usize) -> Option<Document> {
         let machine = &self.machines[number];
-        let listed = self.azure.listed.get(&machine.group).map_or(&[][..], Vec::as_slice);
+        let listed = self.azure.listed.get(&machine.group).filter(|_| !machine.probe.empty);
+        let listed = listed.map_or(&[][..], Vec::as_slice);
         let events = listed.iter().map(|id| &self.azure.events[id]);
         let (own, other): (Vec<_>, Vec<_>) = events.partition(|event| event.machines.contains(&number));
         let plain = |events: Vec<&super::Announcement>| -> Vec<ScheduledEvent> {
