@@ -157,6 +157,31 @@ async fn a_node_that_is_deleted_and_made_again_in_mid_drain_starts_from_nothing(
     house.judge().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machine_behind_the_same_node_ends_what_was_announced_for_the_old_one() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    house.deploy(&Workload::new("web", 6).spread(), None).await;
+    let old = house.announce_reboot(node);
+    let before = house.wait_for_phase(&node.name, "drained").await;
+    house.replace_vm(node).await.unwrap();
+    // The old event vanishes with its machine, and the new one is told of another.
+    house.remove(&old);
+    let new = house.announce_reboot(node);
+    let after = house
+        .wait("the claim is about the new machine", async || {
+            let claim = house.claim(&node.name).await?;
+            (claim["vmId"] != before["vmId"] && claim["events"].get(&new).is_some()).then_some(claim)
+        })
+        .await;
+    assert!(after["events"].get(&old).is_none(), "{after}");
+    assert_eq!(after["wasUnschedulable"], before["wasUnschedulable"], "the cordon is still ours to take off");
+    house.wait_for_phase(&node.name, "drained").await;
+    house.remove(&new);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
 /// Prints how long it took; what must hold is that it is in time for a minute's notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preempt_in_the_very_second_of_a_leaders_end_is_still_evicted_for() {

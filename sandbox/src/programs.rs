@@ -87,17 +87,6 @@ impl Programs {
         let (probe, coordinator) = cargo::build_mechanic(profile, progress)?;
         Ok(Self { cluster, probe, coordinator })
     }
-
-    /// The program that a container image of mechanic holds: the image's last path component without its tag.
-    #[must_use]
-    pub fn of_image(&self, image: &str) -> Option<&Path> {
-        let name = image.rsplit('/').next()?.split([':', '@']).next()?;
-        match name {
-            "mechanic-probe" => Some(&self.probe),
-            "mechanic-coordinator" => Some(&self.coordinator),
-            _ => None,
-        }
-    }
 }
 
 /// The root of the workspace that this sandbox was built in.

@@ -2,6 +2,7 @@
 //! there from the first moment and told of everything that is done to a VM.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct WorldOptions {
     pub nodes: Vec<NodeSpec>,
     /// Keys of the ConfigMap `mechanic` that differ from what the overlay installs.
     pub config: BTreeMap<String, String>,
+    /// Programs of images that the overlay doesn't name, by the images' names.
+    pub images: BTreeMap<String, PathBuf>,
     /// Variables that every process of mechanic's gets.
     pub env: BTreeMap<String, String>,
     /// Whether the coordinators reach the API server through a fault proxy.
@@ -48,6 +51,7 @@ impl WorldOptions {
             programs,
             nodes,
             config: BTreeMap::new(),
+            images: BTreeMap::new(),
             env: BTreeMap::new(),
             fault_proxy: false,
             promises: Promises::default(),
@@ -78,7 +82,7 @@ pub struct World {
 impl World {
     /// Builds it: returns when mechanic is Ready in full and leads. `tell` hears of each part as it stands.
     pub async fn build(options: WorldOptions, tell: &(dyn Fn(&str) + Sync)) -> Result<Self> {
-        let WorldOptions { programs, nodes, config, env, fault_proxy, promises } = options;
+        let WorldOptions { programs, nodes, config, images, env, fault_proxy, promises } = options;
         let cluster = Cluster::start(ClusterOptions {
             programs: Some(programs.cluster.clone()),
             ..ClusterOptions::default()
@@ -97,12 +101,13 @@ impl World {
         } else {
             None
         };
-        let install = InstallOptions {
+        let mut install = InstallOptions {
             fault_proxy: fault_proxy.clone(),
             restart_backoff: Duration::from_secs(1),
             env,
             ..InstallOptions::new(&programs)
         };
+        install.programs.extend(images);
         let overlay = workspace().join("deploy/overlays/default");
         let installation = Installation::apply(&cluster, &azure, &overlay, install).await?;
         let world = Self { referee, installation, fault_proxy, azure, nodes, kubelets, client, cluster };

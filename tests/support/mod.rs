@@ -54,6 +54,15 @@ pub(crate) fn short_holds(max_concurrent_drains: usize) -> BTreeMap<String, Stri
 impl House {
     /// Nodes Ready, coordinators and probes too, and somebody leads.
     pub(crate) async fn with_nodes(count: u32, max_concurrent_drains: usize) -> Self {
+        Self::with_images(count, max_concurrent_drains, []).await
+    }
+
+    /// The same, with programs of more images by their names.
+    pub(crate) async fn with_images(
+        count: u32,
+        max_concurrent_drains: usize,
+        images: impl IntoIterator<Item = (&str, PathBuf)>,
+    ) -> Self {
         let programs = tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()))
             .await
             .unwrap()
@@ -62,6 +71,7 @@ impl House {
             config: short_holds(max_concurrent_drains),
             env: BTreeMap::from([("MECHANIC_HEARTBEAT_INTERVAL".to_owned(), "1s".to_owned())]),
             fault_proxy: true,
+            images: images.into_iter().map(|(name, program)| (name.to_owned(), program)).collect(),
             ..WorldOptions::new(programs, Pool::new("userpool").nodes(count))
         };
         let world = World::build(options, &|_| {}).await.unwrap();

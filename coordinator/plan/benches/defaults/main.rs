@@ -15,7 +15,7 @@ use mechanic_plan::{Amount, Config};
 use scenarios::{SCENARIOS, Scenario};
 
 /// Each cell is the sum of so many runs that differ by chance.
-const RUNS: u64 = 3;
+const RUNS: u64 = 5;
 
 /// A value as text, and what it sets.
 type Value = (&'static str, fn(&mut Config));
@@ -75,39 +75,62 @@ const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
-        name: "release-hold, release-hold-never-started",
+        name: "release-hold",
         values: &[
-            ("0s, 0s", |config| set_holds(config, 0, 0)),
-            ("10s, 10s", |config| set_holds(config, 10, 10)),
-            ("10s, 60s", |config| set_holds(config, 10, 60)),
-            ("60s, 5m", |config| set_holds(config, 60, 300)),
-            ("5m, 15m", |config| set_holds(config, 300, 900)),
+            ("0s", |config| config.release_hold = Duration::ZERO),
+            ("10s", |config| config.release_hold = Duration::from_secs(10)),
+            ("60s", |config| config.release_hold = Duration::from_mins(1)),
+            ("5m", |config| config.release_hold = Duration::from_mins(5)),
+        ],
+    },
+    Setting {
+        name: "release-hold-never-started",
+        values: &[
+            ("0s", |config| config.release_hold_never_started = Duration::ZERO),
+            ("10s", |config| config.release_hold_never_started = Duration::from_secs(10)),
+            ("60s", |config| config.release_hold_never_started = Duration::from_mins(1)),
+            ("5m", |config| config.release_hold_never_started = Duration::from_mins(5)),
+            ("15m", |config| config.release_hold_never_started = Duration::from_mins(15)),
+        ],
+    },
+    Setting {
+        name: "release-hold-after-boot",
+        values: &[
+            ("0s", |config| config.release_hold_after_boot = Duration::ZERO),
+            ("1m", |config| config.release_hold_after_boot = Duration::from_mins(1)),
+            ("5m", |config| config.release_hold_after_boot = Duration::from_mins(5)),
+            ("15m", |config| config.release_hold_after_boot = Duration::from_mins(15)),
+        ],
+    },
+    Setting {
+        name: "release-hold-after-terminate",
+        values: &[
+            ("0s", |config| config.release_hold_after_terminate = Duration::ZERO),
+            ("1m", |config| config.release_hold_after_terminate = Duration::from_mins(1)),
+            ("10m", |config| config.release_hold_after_terminate = Duration::from_mins(10)),
+            ("30m", |config| config.release_hold_after_terminate = Duration::from_mins(30)),
         ],
     },
 ];
 
-fn set_holds(config: &mut Config, hold: u64, never_started: u64) {
-    config.release_hold = Duration::from_secs(hold);
-    config.release_hold_never_started = Duration::from_secs(never_started);
-}
-
 fn main() {
-    println!("Situations:\n");
-    for (number, scenario) in SCENARIOS.iter().enumerate() {
-        println!("{}. {}", number + 1, scenario.what);
-    }
     for Setting { name, values } in SETTINGS {
         println!("\n### `{name}`\n");
-        let numbers: Vec<String> = (1..=SCENARIOS.len()).map(|number| format!(" {number} |")).collect();
-        println!("| value |{}", numbers.concat());
-        println!("|---|{}", "---|".repeat(SCENARIOS.len()));
-        for (value, set) in *values {
+        let of_default = |(value, set): &Value| {
             let mut config = Config::default();
             set(&mut config);
-            let default = if config == Config::default() { " **default**" } else { "" };
-            let cells: Vec<String> =
-                SCENARIOS.iter().map(|scenario| format!(" {} |", cell(scenario, &config))).collect();
-            println!("| {value}{default} |{}", cells.concat());
+            let is_default = config == Config::default();
+            (if is_default { format!("**{value}**") } else { (*value).to_owned() }, config)
+        };
+        let (heads, configs): (Vec<String>, Vec<Config>) = values.iter().map(of_default).unzip();
+        println!("| situation | {} |", heads.join(" | "));
+        println!("|---|{}", "---|".repeat(values.len()));
+        for scenario in SCENARIOS {
+            let cells: Vec<String> = configs.iter().map(|config| cell(scenario, config)).collect();
+            // Where it makes no difference, there is nothing to choose by.
+            if cells.windows(2).any(|pair| pair[0] != pair[1]) {
+                println!("| {} | {} |", scenario.what, cells.join(" | "));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use mechanic_plan::Config;
 
-use crate::world::{Announcement, Budget, START, Stats, Workload, World};
+use crate::world::{Announcement, Budget, Change, Impact, START, Stats, Workload, World};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -28,23 +28,62 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         what: "eight Terminates with 5 min of notice at once in 20 nodes",
         world: |seed, config| eight(seed, config, "Terminate"),
     },
-    Scenario { what: "ten Spot machines of 20 taken away in 30 s", world: spot },
+    Scenario {
+        what: "ten Spot machines of 20 taken away in 30 s",
+        world: |seed, config| spot(seed, config, 10),
+    },
+    Scenario {
+        what: "sixteen Spot machines of 20 taken away in 30 s",
+        world: |seed, config| spot(seed, config, 16),
+    },
     Scenario {
         what: "degraded hardware, its days cut to hours: a Redeploy 2 h ahead, and two 3 h ahead that are called off after 2 h",
         world: degraded,
     },
     Scenario { what: "three Reboots in 10 full nodes", world: |seed, config| full(seed, config, None) },
     Scenario {
-        what: "the same with an autoscaler that takes 4 min",
+        what: "the same, with an autoscaler that takes 4 min",
         world: |seed, config| full(seed, config, Some(4 * MINUTE)),
     },
     Scenario {
         what: "four Reboots in 10 nodes, every budget lets one pod go at a time, 60 s to start",
         world: tight_budgets,
     },
+    Scenario {
+        what: "the same, and no coordinator leads from 12 to 4 min before the machines go",
+        world: without_leader,
+    },
     Scenario { what: "six Reboots in 20 nodes, five of them called off after 3 to 8 min", world: cancelled },
     Scenario { what: "50 Reboots within 5 min in 1,000 nodes", world: thousand },
-    Scenario { what: "four Reboots in 12 nodes, of which four more are NotReady", world: half_gone },
+    Scenario {
+        what: "four Reboots in 12 nodes, of which four more are NotReady for 40 min",
+        world: |seed, config| not_ready(seed, config, 4),
+    },
+    Scenario {
+        what: "the same where seven more are NotReady",
+        world: |seed, config| not_ready(seed, config, 7),
+    },
+    Scenario { what: "eight Reboots at once in 10 nodes that are half full", world: nearly_all },
+    Scenario {
+        what: "three Reboots 15 min ahead; after 6 min the documents are empty for 40 s",
+        world: empty_before_it_begins,
+    },
+    Scenario {
+        what: "three Redeploys that have begun, whose machines go a minute later; before that the documents are empty for 6 s",
+        world: empty_under_way,
+    },
+    Scenario {
+        what: "two Redeploys whose machines come back to empty documents for 2 min, and go once more a minute later",
+        world: empty_after_boot,
+    },
+    Scenario {
+        what: "two Terminates that vanish as they begin; the machines go 4 min later",
+        world: slow_terminate,
+    },
+    Scenario {
+        what: "two Terminates that a person calls off, in 10 full nodes",
+        world: terminate_called_off,
+    },
 ];
 
 /// Machines of one pool with `pods` pods each and room for ten.
@@ -85,9 +124,9 @@ fn eight(seed: u64, config: Config, event_type: &str) -> (World, u64) {
     (world, SOON + HOUR)
 }
 
-fn spot(seed: u64, config: Config) -> (World, u64) {
+fn spot(seed: u64, config: Config, machines: usize) -> (World, u64) {
     let mut world = cluster(seed, config, 20, 4);
-    for machine in 0..10 {
+    for machine in 0..machines {
         world.announce(Announcement::new("Preempt", &[machine], SOON, 30));
     }
     (world, SOON + HOUR / 2)
@@ -142,17 +181,100 @@ fn thousand(seed: u64, config: Config) -> (World, u64) {
     (world, SOON + 21 * MINUTE)
 }
 
-fn half_gone(seed: u64, config: Config) -> (World, u64) {
+/// Machines that are cut off from the control plane, and four others that reboot.
+fn not_ready(seed: u64, config: Config, machines: usize) -> (World, u64) {
     let mut world = cluster(seed, config, 12, 3);
-    for machine in 8..12 {
-        world.now(crate::world::Change::Down(machine));
-        world.now(crate::world::Change::NotReady(machine));
-        world.at(SOON + 40 * MINUTE, crate::world::Change::Up { machine, another: false });
+    for machine in 12 - machines..12 {
+        world.now(Change::Down(machine));
+        world.now(Change::NotReady(machine));
+        world.at(SOON + 40 * MINUTE, Change::Up { machine, another: false });
     }
     // Those pods are none of mechanic's.
     world.stats = Stats::default();
     for machine in 0..4 {
         world.announce(Announcement::new("Reboot", &[machine], SOON + 5 * MINUTE, 15 * MINUTE));
+    }
+    (world, SOON + HOUR)
+}
+
+fn nearly_all(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 5);
+    for machine in 0..8 {
+        world.announce(Announcement::new("Reboot", &[machine], SOON, 15 * MINUTE));
+    }
+    (world, SOON + HOUR)
+}
+
+fn without_leader(seed: u64, config: Config) -> (World, u64) {
+    let (mut world, ends) = tight_budgets(seed, config);
+    world.at(SOON + 3 * MINUTE, Change::LeaderDies);
+    world.at(SOON + 11 * MINUTE, Change::LeaderBegins);
+    (world, ends)
+}
+
+fn is_empty(world: &mut World, machines: usize, from: u64, seconds: u64) {
+    for machine in 0..machines {
+        world.at(from, Change::DocumentEmpty(machine, true));
+        world.at(from + seconds, Change::DocumentEmpty(machine, false));
+    }
+}
+
+fn empty_before_it_begins(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 6);
+    for machine in 0..3 {
+        world.announce(Announcement::new("Reboot", &[machine], SOON, 15 * MINUTE));
+    }
+    is_empty(&mut world, 3, SOON + 6 * MINUTE, 40);
+    (world, SOON + HOUR)
+}
+
+/// A Redeploy that has begun; what it does to the machine is for the caller to say.
+fn begun(machine: usize) -> Announcement {
+    let event = Announcement::new("Redeploy", &[machine], SOON, 0).started_at_first_sight();
+    Announcement { impact: Impact::None, ends: SOON + 15 * MINUTE, ..event }
+}
+
+fn empty_under_way(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 2);
+    for machine in 0..3 {
+        world.announce(begun(machine));
+        world.at(SOON + 60, Change::Down(machine));
+        world.at(SOON + 300, Change::Up { machine, another: false });
+    }
+    is_empty(&mut world, 3, SOON + 50, 6);
+    (world, SOON + HOUR)
+}
+
+fn empty_after_boot(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 6);
+    for machine in 0..2 {
+        world.announce(begun(machine));
+        for (down, up) in [(60, 240), (420, 480)] {
+            world.at(SOON + down, Change::Down(machine));
+            world.at(SOON + up, Change::Up { machine, another: false });
+        }
+    }
+    is_empty(&mut world, 2, SOON + 230, 130);
+    (world, SOON + HOUR)
+}
+
+fn slow_terminate(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 6);
+    for machine in 0..2 {
+        let event = Announcement::new("Terminate", &[machine], SOON, 5 * MINUTE);
+        let begins = event.not_before;
+        world.announce(Announcement { impact: Impact::None, ends: begins + 2, ..event });
+        world.at(begins + 4 * MINUTE, Change::Down(machine));
+        world.at(begins + 5 * MINUTE, Change::NodeDeleted(machine));
+    }
+    (world, SOON + HOUR)
+}
+
+fn terminate_called_off(seed: u64, config: Config) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 10);
+    for machine in 0..2 {
+        let event = Announcement::new("Terminate", &[machine], SOON, 5 * MINUTE);
+        world.announce(event.cancelled(SOON + 4 * MINUTE));
     }
     (world, SOON + HOUR)
 }
