@@ -56,7 +56,7 @@ async fn settings_are_in_force_without_a_restart_and_the_budget_holds() {
     for node in &house.nodes {
         assert_eq!(house.claim(&node.name).await, None, "{} is acted on before its time", node.name);
     }
-    house.configure(json!({"max-concurrent-drains": "1", "lead-time": "30m"})).await;
+    house.configure(json!({"max-concurrent-drains": "1", "lead-time": "10m"})).await;
     for (node, event) in house.nodes.iter().zip(&events) {
         house.wait_for_phase(&node.name, "drained").await;
         house.remove(event);

@@ -38,7 +38,7 @@ impl Shell {
         command.arg("-ec").arg(format!("{}\n{line}", self.setup)).kill_on_drop(true);
         command.env("HOME", &self.home).env("TMPDIR", &self.home);
         // In place of a person: what kubectl calls to have a file edited.
-        command.env("KUBE_EDITOR", "sed -i /lead-time:/s/30m/60m/");
+        command.env("KUBE_EDITOR", "sed -i /lead-time:/s/10m/60m/");
         let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}\nended with {}: {said}", output.status);

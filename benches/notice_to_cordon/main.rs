@@ -36,7 +36,7 @@ const BARS: [(&str, usize, Duration); 3] = [
     ("p99", 99, Duration::from_millis(1500)),
 ];
 /// Enough for any drain.
-const NOTICE: Duration = Duration::from_mins(10);
+const NOTICE: Duration = Duration::from_mins(9);
 /// How long an event stays in the document.
 const LIFE: Duration = Duration::from_secs(8);
 /// Between two events, plus up to a second: probes poll once a second, each in its own phase.

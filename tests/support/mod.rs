@@ -19,8 +19,8 @@ use tonic::Request;
 
 /// Longer than anything takes that works, on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
-/// Notice of an event: enough for any drain here.
-pub(crate) const NOTICE: Duration = Duration::from_mins(10);
+/// Notice of an event: enough for any drain here, and within the default of `lead-time`.
+pub(crate) const NOTICE: Duration = Duration::from_mins(9);
 
 /// A world whose helpers panic with what the coordinators said, as a test wants it.
 pub(crate) struct House {

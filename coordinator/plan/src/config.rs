@@ -43,11 +43,11 @@ impl Default for Config {
         Self {
             paused: false,
             dry_run: false,
-            lead_time: Duration::from_mins(30),
+            lead_time: Duration::from_mins(10),
             max_cordoned: Amount::Percent(50),
             max_concurrent_drains: Amount::Percent(10),
             max_unavailable_nodes: Amount::Percent(50),
-            emergency_concurrent_drains: Amount::Percent(25),
+            emergency_concurrent_drains: Amount::Percent(50),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),

@@ -137,7 +137,7 @@ impl Story {
                 lines.add(at, Group::AllowedNow(node), pod);
             }
             _ if request.accepted() => lines.add(at, Group::Evicted(node), pod),
-            code => lines.say(at, "mechanic", format!("asks to evict {pod}: {code} {}", request.message)),
+            code => lines.add(at, Group::Failed(node, format!("{code} {}", request.message)), pod),
         }
     }
 

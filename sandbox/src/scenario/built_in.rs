@@ -11,8 +11,8 @@ pub struct BuiltIn {
 
 /// All of them; the first is played where nobody asks for another.
 pub const BUILT_IN: [BuiltIn; 2] = [
-    BuiltIn { name: "one-reboot", text: include_str!("../../scenarios/one-reboot.yaml") },
     BuiltIn { name: "bad-afternoon", text: include_str!("../../scenarios/bad-afternoon.yaml") },
+    BuiltIn { name: "one-reboot", text: include_str!("../../scenarios/one-reboot.yaml") },
 ];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What each setting costs in each situation: the tables of `docs/defaults.md`.
-//! `cargo bench -p mechanic-plan --bench defaults`.
+//! `cargo bench -p mechanic-plan --bench defaults`; with `-- NAME` only of the settings whose names begin so.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use mechanic_plan::{Amount, Config};
 use scenarios::{SCENARIOS, Scenario};
 
 /// Each cell is the sum of so many runs that differ by chance.
-const RUNS: u64 = 5;
+const RUNS: u64 = 2;
 
 /// A value as text, and what it sets.
 type Value = (&'static str, fn(&mut Config));
@@ -114,7 +114,8 @@ const SETTINGS: &[Setting] = &[
 ];
 
 fn main() {
-    for Setting { name, values } in SETTINGS {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
+    for Setting { name, values } in SETTINGS.iter().filter(|setting| setting.name.starts_with(&wanted)) {
         println!("\n### `{name}`\n");
         let of_default = |(value, set): &Value| {
             let mut config = Config::default();

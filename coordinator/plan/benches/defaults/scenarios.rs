@@ -65,24 +65,28 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario { what: "eight Reboots at once in 10 nodes that are half full", world: nearly_all },
     Scenario {
-        what: "three Reboots 15 min ahead; after 6 min the documents are empty for 40 s",
+        what: "three Reboots 15 min ahead in 10 full nodes; after 8 min the documents are empty for 40 s",
         world: empty_before_it_begins,
     },
     Scenario {
-        what: "three Redeploys that have begun, whose machines go a minute later; before that the documents are empty for 6 s",
+        what: "a Redeploy that has begun in 10 full nodes, its machine goes after 3 min; just before that the documents are empty for 8 s",
         world: empty_under_way,
     },
     Scenario {
-        what: "two Redeploys whose machines come back to empty documents for 2 min, and go once more a minute later",
+        what: "two Redeploys in 10 full nodes, whose machines come back to empty documents for 2 min, and go once more a minute later",
         world: empty_after_boot,
     },
     Scenario {
-        what: "two Terminates that vanish as they begin; the machines go 4 min later",
+        what: "two Terminates in 10 full nodes that vanish as they begin; the machines go 4 min later",
         world: slow_terminate,
     },
     Scenario {
-        what: "two Terminates that a person calls off, in 10 full nodes",
-        world: terminate_called_off,
+        what: "two Terminates in 10 full nodes that a person calls off a minute before",
+        world: |seed, config| terminate_called_off(seed, config, 2),
+    },
+    Scenario {
+        what: "sixteen Terminates in 20 nodes that a person calls off a minute before",
+        world: |seed, config| terminate_called_off(seed, config, 16),
     },
 ];
 
@@ -220,11 +224,11 @@ fn is_empty(world: &mut World, machines: usize, from: u64, seconds: u64) {
 }
 
 fn empty_before_it_begins(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 10, 6);
+    let mut world = cluster(seed, config, 10, 10);
     for machine in 0..3 {
         world.announce(Announcement::new("Reboot", &[machine], SOON, 15 * MINUTE));
     }
-    is_empty(&mut world, 3, SOON + 6 * MINUTE, 40);
+    is_empty(&mut world, 3, SOON + 8 * MINUTE, 40);
     (world, SOON + HOUR)
 }
 
@@ -234,32 +238,32 @@ fn begun(machine: usize) -> Announcement {
     Announcement { impact: Impact::None, ends: SOON + 15 * MINUTE, ..event }
 }
 
+fn goes_and_comes(world: &mut World, machine: usize, down: u64, up: u64) {
+    world.at(SOON + down, Change::Down(machine));
+    world.at(SOON + up, Change::Up { machine, another: false });
+}
+
 fn empty_under_way(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 10, 2);
-    for machine in 0..3 {
-        world.announce(begun(machine));
-        world.at(SOON + 60, Change::Down(machine));
-        world.at(SOON + 300, Change::Up { machine, another: false });
-    }
-    is_empty(&mut world, 3, SOON + 50, 6);
+    let mut world = cluster(seed, config, 10, 10);
+    world.announce(begun(0));
+    goes_and_comes(&mut world, 0, 180, 420);
+    is_empty(&mut world, 1, SOON + 168, 8);
     (world, SOON + HOUR)
 }
 
 fn empty_after_boot(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 10, 6);
+    let mut world = cluster(seed, config, 10, 10);
     for machine in 0..2 {
         world.announce(begun(machine));
-        for (down, up) in [(60, 240), (420, 480)] {
-            world.at(SOON + down, Change::Down(machine));
-            world.at(SOON + up, Change::Up { machine, another: false });
-        }
+        goes_and_comes(&mut world, machine, 60, 240);
+        goes_and_comes(&mut world, machine, 420, 480);
     }
     is_empty(&mut world, 2, SOON + 230, 130);
     (world, SOON + HOUR)
 }
 
 fn slow_terminate(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 10, 6);
+    let mut world = cluster(seed, config, 10, 10);
     for machine in 0..2 {
         let event = Announcement::new("Terminate", &[machine], SOON, 5 * MINUTE);
         let begins = event.not_before;
@@ -270,9 +274,10 @@ fn slow_terminate(seed: u64, config: Config) -> (World, u64) {
     (world, SOON + HOUR)
 }
 
-fn terminate_called_off(seed: u64, config: Config) -> (World, u64) {
-    let mut world = cluster(seed, config, 10, 10);
-    for machine in 0..2 {
+fn terminate_called_off(seed: u64, config: Config, machines: usize) -> (World, u64) {
+    let (all, pods) = if machines > 10 { (20, 5) } else { (10, 10) };
+    let mut world = cluster(seed, config, all, pods);
+    for machine in 0..machines {
         let event = Announcement::new("Terminate", &[machine], SOON, 5 * MINUTE);
         world.announce(event.cancelled(SOON + 4 * MINUTE));
     }

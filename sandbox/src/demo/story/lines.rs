@@ -10,6 +10,8 @@ const NAMED: usize = 3;
 pub(super) enum Group {
     Evicted(String),
     Refused(String),
+    /// Not by a budget; and why.
+    Failed(String, String),
     AllowedNow(String),
     Gone(String),
     Died(String),
@@ -78,6 +80,7 @@ fn pods_in_words(group: &Group, pods: &[String]) -> (&'static str, String) {
     match group {
         Group::Evicted(node) => ("mechanic", format!("evicts {named} from {node}")),
         Group::Refused(node) => ("mechanic", format!("asks to evict {named} from {node}: {its} no, for now")),
+        Group::Failed(node, why) => ("mechanic", format!("asks to evict {named} from {node}: {why}")),
         Group::AllowedNow(node) => ("mechanic", format!("evicts {named} from {node}: now {its} yes")),
         Group::Gone(node) => ("", format!("{named} {is} gone from {node}")),
         Group::Died(node) => ("", format!("{named} died with the VM of {node}")),

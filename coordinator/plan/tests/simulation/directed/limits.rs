@@ -71,18 +71,18 @@ fn limits_yield_where_the_machine_is_about_to_be_destroyed_and_only_then() {
 
 #[test]
 fn a_preempted_pool_is_drained_at_once_as_far_as_emergencies_go() {
-    let spot: Vec<usize> = (0..10).collect();
+    let spot: Vec<usize> = (0..14).collect();
     let mut run = run_with(cluster(20), [Announcement::new("Preempt", &spot, SOON, 30)]);
     run.until(SOON + 5);
     let draining = spot.iter().filter(|machine| run.is_draining(**machine)).count();
-    assert_eq!(draining, 5, "25 % of 20, though 10 % is the usual limit");
+    assert_eq!(draining, 10, "50 % of 20, though 10 % is the usual limit");
 }
 
 #[test]
 fn where_no_other_node_takes_pods_reboot_and_freeze_evict_nothing_and_a_redeploy_does() {
     for (event_type, moved) in [("Reboot", 0), ("Freeze", 0), ("Redeploy", 4)] {
         let mut world =
-            cluster_with(3, Config { max_unavailable_nodes: Amount::Percent(100), ..Config::default() });
+            cluster_with(3, Config { max_unavailable_nodes: Amount::Percent(100), ..super::early() });
         world.now(Change::Cordon(1));
         world.now(Change::Cordon(2));
         let mut run = run_with(world, [Announcement::new(event_type, &[0], SOON, 900).lasting(None, "")]);
@@ -103,7 +103,7 @@ fn a_limit_that_is_raised_or_lowered_in_mid_batch_counts_from_then_on() {
         |run: &crate::run::Run| machines.iter().filter(|machine| run.is_draining(**machine)).count();
     run.until(SOON + 1_300);
     assert_eq!(draining(&run), 1);
-    let three = Config { max_concurrent_drains: Amount::Number(3), ..Config::default() };
+    let three = Config { max_concurrent_drains: Amount::Number(3), ..super::early() };
     run.world.now(Change::Settings(Box::new(three)));
     run.go_on(30);
     assert_eq!(draining(&run), 3);
@@ -132,7 +132,7 @@ fn a_drain_that_an_earlier_leader_left_holds_its_slot_until_its_pods_have_been_l
 fn a_cordon_that_is_on_its_way_counts() {
     for seed in 0..8 {
         let mut world =
-            crate::world::World::new(seed, Config { max_cordoned: Amount::Number(1), ..Config::default() });
+            crate::world::World::new(seed, Config { max_cordoned: Amount::Number(1), ..super::early() });
         for _ in 0..4 {
             world.add_machine("a", 12);
         }

@@ -7,6 +7,8 @@ mod people;
 mod proof_table;
 mod warnings;
 
+use std::time::Duration;
+
 use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, Reason, ReasonCode};
 
 use crate::{
@@ -17,13 +19,18 @@ use crate::{
 /// When most events are announced.
 const SOON: u64 = START + 10;
 
+/// The defaults, but an event is acted on half an hour ahead: most here are announced a quarter of an hour ahead.
+fn early() -> Config {
+    Config { lead_time: Duration::from_mins(30), ..Config::default() }
+}
+
 fn one_drain_at_once() -> Config {
-    Config { max_concurrent_drains: Amount::Number(1), ..Config::default() }
+    Config { max_concurrent_drains: Amount::Number(1), ..early() }
 }
 
 /// Machines of one pool with four pods each and room for eight more.
 fn cluster(machines: usize) -> World {
-    cluster_with(machines, Config::default())
+    cluster_with(machines, early())
 }
 
 fn cluster_with(machines: usize, config: Config) -> World {

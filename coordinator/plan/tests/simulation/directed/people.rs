@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn paused() -> Change {
-    Change::Settings(Box::new(Config { paused: true, ..Config::default() }))
+    Change::Settings(Box::new(Config { paused: true, ..super::early() }))
 }
 
 /// A cluster in which the drain of node 0 is held by a budget.
@@ -37,7 +37,7 @@ fn while_paused_nothing_begins_and_releases_go_on() {
     assert_eq!(run.reason(1), ReasonCode::Paused);
     run.until_released(0);
     assert!(!run.is_cordoned(0) && !run.is_cordoned(1));
-    run.world.now(Change::Settings(Box::default()));
+    run.world.now(Change::Settings(Box::new(super::early())));
     run.go_on(60);
     assert_eq!(run.pods(1), 0, "it goes on afterwards");
 }

@@ -165,7 +165,7 @@ fn the_rule_a_document_that_is_empty_for_a_moment_releases_nothing() {
 
 #[test]
 fn row_4_probe_gone_for_good_without_such_a_neighbour_there_is_an_alarm_and_a_way_out() {
-    let mut world = World::new(7, mechanic_plan::Config::default());
+    let mut world = World::new(7, super::early());
     for pool in ["a", "b", "b", "b"] {
         world.add_machine(pool, 12);
     }

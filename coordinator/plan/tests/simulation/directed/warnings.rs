@@ -21,7 +21,7 @@ fn a_deadline_at_risk_is_said_while_there_is_time() {
 #[test]
 fn a_notice_that_was_long_enough_is_not_called_too_short_because_mechanic_waited() {
     // One node of the pool at a time: the second is claimed in the last seconds, when the first is back.
-    let config = Config { max_cordoned: Amount::Number(1), ..Config::default() };
+    let config = Config { max_cordoned: Amount::Number(1), ..super::early() };
     let first = Announcement::new("Reboot", &[0], SOON, 890).cancelled(SOON + 825);
     let mut run = run_with(cluster_with(6, config), [first, Announcement::new("Reboot", &[1], SOON, 900)]);
     run.until(SOON + 899);
