@@ -17,7 +17,8 @@ use stage::{EVENT, SOON, Stage};
 
 fn may_stay_held() -> Promises {
     let names = mechanic_sandbox::nodes::Pool::new("apps").nodes(2).into_iter().map(|spec| spec.name);
-    let settings = Settings { max_cordoned: Amount::Number(2), ..Settings::default() };
+    let both = Amount::Number(2);
+    let settings = Settings { max_cordoned: both, max_unavailable_nodes: both, ..Settings::default() };
     Promises { may_stay_held: names.collect(), settings, ..Promises::default() }
 }
 
@@ -93,6 +94,17 @@ async fn half_a_pool_and_one_more_cordoned() -> Result<()> {
     leader.claim(&stage.nodes[0]).await?;
     leader.claim(&stage.nodes[1]).await?;
     stage.ends_with(&[Check::TooManyCordoned]).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_drain_begun_while_half_of_the_nodes_is_out_of_use() -> Result<()> {
+    let settings = Settings { max_unavailable_nodes: Amount::Percent(50), ..may_stay_held().settings };
+    let stage = Stage::set(Promises { settings, ..may_stay_held() }).await?;
+    let leader = stage.leader().await?;
+    stage.cluster.kubectl_as(mechanic_sandbox::cluster::User::Person, ["cordon", &stage.nodes[1]]).await?;
+    stage.taken_effect(|fact| matches!(fact, Fact::Node(seen) if seen.unschedulable)).await?;
+    leader.claim(&stage.nodes[0]).await?;
+    stage.ends_with(&[Check::TooManyUnavailable]).await.map(drop)
 }
 
 #[tokio::test]

@@ -101,6 +101,13 @@ impl NodeSeen {
         self.labelled || self.claim.is_some()
     }
 
+    /// Its claim says that its pods are being evicted.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        let claim = self.claim.as_deref().and_then(|claim| serde_json::from_str::<Value>(claim).ok());
+        claim.is_some_and(|claim| claim["phase"] == "draining")
+    }
+
     /// The events that the claim names; nothing where there is no claim or no sense in it.
     #[must_use]
     pub fn claimed_events(&self) -> BTreeSet<String> {

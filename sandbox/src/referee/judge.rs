@@ -8,6 +8,7 @@ mod nodes;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unavailable;
 mod workloads;
 
 use jiff::Timestamp;
@@ -29,6 +30,7 @@ pub fn judge(history: &History, promises: &Promises) -> Verdict {
     drains::judge(&timeline, promises, &mut findings);
     nodes::judge(&timeline, promises, &mut findings);
     cordons::judge(&timeline, promises, &mut findings);
+    unavailable::judge(&timeline, promises, &mut findings);
     settings::judge(&timeline, promises, &mut findings);
     leaders::judge(&timeline, promises, &mut findings);
     workloads::judge(&timeline, promises, &mut findings);

@@ -12,6 +12,8 @@ pub struct Settings {
     pub max_concurrent_drains: Amount,
     /// The same where VMs are about to be destroyed.
     pub emergency_concurrent_drains: Amount,
+    /// Nodes that may be out of use when a drain begins, of all.
+    pub max_unavailable_nodes: Amount,
     /// Nodes that may be cordoned for what is to come, of a pool.
     pub max_cordoned: Amount,
     /// No node is given back sooner than this after its event has vanished,
@@ -32,7 +34,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_concurrent_drains: Amount::Percent(10),
-            emergency_concurrent_drains: Amount::Percent(25),
+            emergency_concurrent_drains: Amount::Percent(50),
+            max_unavailable_nodes: Amount::Percent(50),
             max_cordoned: Amount::Percent(50),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
@@ -58,6 +61,10 @@ impl Settings {
                 "emergency-concurrent-drains" => {
                     settings.emergency_concurrent_drains =
                         Amount::read(value).unwrap_or(before.emergency_concurrent_drains);
+                }
+                "max-unavailable-nodes" => {
+                    settings.max_unavailable_nodes =
+                        Amount::read(value).unwrap_or(before.max_unavailable_nodes);
                 }
                 "max-cordoned" => settings.max_cordoned = Amount::read(value).unwrap_or(before.max_cordoned),
                 "release-hold" => settings.release_hold = time(value).unwrap_or(before.release_hold),

@@ -11,6 +11,8 @@ pub enum Check {
     TooManyDrains,
     /// More of a pool was cordoned than allowed.
     TooManyCordoned,
+    /// A drain was begun while too many nodes were out of use.
+    TooManyUnavailable,
     /// A pod was moved for an event that needs no pod moved.
     MovedInVain,
     /// Something was begun while mechanic was paused.
@@ -123,6 +125,7 @@ impl Check {
         match self {
             Self::TooManyDrains => "no more nodes are drained at once than allowed",
             Self::TooManyCordoned => "no more of a pool is cordoned than allowed",
+            Self::TooManyUnavailable => "no drain is begun while too many nodes are out of use",
             Self::MovedInVain => "no pod is moved for an event that does it no harm",
             Self::PausedAndBegan => "nothing new is begun while paused",
             Self::DryRunAndWrote => "a dry run writes nothing",
@@ -143,10 +146,11 @@ impl Check {
     }
 
     /// All promises, in the order in which they are told.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BudgetBroken,
         Self::TooManyDrains,
         Self::TooManyCordoned,
+        Self::TooManyUnavailable,
         Self::MovedInVain,
         Self::PodDeleted,
         Self::NoUidPrecondition,

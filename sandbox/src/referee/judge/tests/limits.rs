@@ -228,3 +228,34 @@ fn an_event_of_a_vm_that_was_replaced_is_over() {
     run.azure(11.0, AzureFact::Replaced { node: "n1".into() });
     assert_eq!(released(run, 20.0).verdict().broken(), []);
 }
+
+#[test]
+fn no_drain_begins_while_too_many_nodes_are_out_of_use() {
+    let run = |cordoned: f64, max: &str| {
+        let mut run = Run::new();
+        run.node(0.0, "n3", true);
+        run.configure(1.0, &short(&[("max-unavailable-nodes", max)]));
+        run.write(cordoned, None, "n2", true, None);
+        run.announce(10.0);
+        run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+        let Some(Record { fact: Fact::Request(request), .. }) = run.history.records.last_mut() else {
+            unreachable!("a write is a request")
+        };
+        let claim = json!({ "phase": "draining", "events": { EVENT: {} } }).to_string();
+        request.answer.as_mut().unwrap()["metadata"]["annotations"]["mechanic/claim"] = claim.into();
+        run.azure(12.0, AzureFact::Removed { event: EVENT.into() });
+        run.lease(18.0, LEADER);
+        released(run, 25.0)
+    };
+    run(4.0, "1").breaks(Check::TooManyUnavailable);
+    run(4.0, "50%").breaks(Check::TooManyUnavailable);
+    assert_eq!(run(4.0, "2").verdict().broken(), []);
+    assert_eq!(run(8.0, "1").verdict().broken(), [], "mechanic may not have seen it yet");
+    let mut emergency = run(4.0, "1");
+    for record in &mut emergency.history.records {
+        if let Fact::Azure(AzureFact::Announced { event, .. }) = &mut record.fact {
+            event.event_type = "Preempt".into();
+        }
+    }
+    assert_eq!(emergency.verdict().broken(), []);
+}
