@@ -57,7 +57,7 @@ async fn each_line_to_look_inside_shows_what_is_said_of_it() {
     let shell = Shell::of(&house);
     let node = house.node_without_coordinator();
     let other = house.nodes.iter().find(|other| other.name != node.name).unwrap();
-    let [get_nodes, list, explain] =
+    let [get_nodes, list, explain, follow] =
         look_inside(&house.installation, &other.name).unwrap().try_into().unwrap();
 
     let event = house.announce_reboot(node);
@@ -92,6 +92,9 @@ async fn each_line_to_look_inside_shows_what_is_said_of_it() {
     let listed = shell.json(&list).await;
     let names = listed["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap());
     assert_eq!(names.collect::<BTreeSet<_>>(), nodes);
+    // It goes on until Ctrl-C.
+    let followed = shell.run(&format!("timeout --signal INT 5 {follow} || true")).await;
+    assert!(followed.contains("consecutivePolls"), "{followed}");
     // `--keep` has each call make its token by the line that README.md gives.
     assert!(!shell.run(&create_token).await.trim().is_empty());
     assert!(list.contains(&format!("$({create_token})")), "{list}");

@@ -13,17 +13,17 @@ pub fn shell(cluster: &Cluster) -> String {
     format!("export KUBECONFIG=\"{}\" PATH=\"{}:$PATH\"", kubeconfig.display(), programs.display())
 }
 
-/// Lines to try in the shell that [`shell`] makes; the last explains `node`.
+/// Lines to try in the shell that [`shell`] makes; the last two explain `node` and follow its probe, until Ctrl-C.
 pub fn look_inside(installation: &Installation, node: &str) -> Result<Vec<String>> {
     let coordinator = installation.coordinator_address()?;
     // Made anew for each call, since it expires after an hour.
     let token = "$(kubectl -n mechanic create token mechanic-coordinator --audience mechanic-coordinator)";
     let call = format!("grpcurl -plaintext -H \"authorization: Bearer {token}\"");
+    let about = format!("-d '{{\"nodeName\": \"{node}\"}}'");
     Ok(vec![
         "kubectl get nodes".to_owned(),
         format!("{call} {coordinator} mechanic.v1.FleetService/ListNodes"),
-        format!(
-            "{call} -d '{{\"nodeName\": \"{node}\"}}' {coordinator} mechanic.v1.FleetService/ExplainNode"
-        ),
+        format!("{call} {about} {coordinator} mechanic.v1.FleetService/ExplainNode"),
+        format!("{call} {about} {coordinator} mechanic.v1.FleetService/WatchObservations"),
     ])
 }
