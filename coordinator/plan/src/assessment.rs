@@ -92,9 +92,19 @@ impl<'a> Assessment<'a> {
         Decision { phase, reason, warnings, coverage, write: None, drain: DrainOrder::Stop }
     }
 
+    /// The node's events, as far as its own probe is the last to have seen them: a silent one shows for ever what
+    /// its neighbours have long seen go.
+    fn own_events(&self) -> impl Iterator<Item = &'a ScheduledEvent> {
+        let silent = self.coverage.is_silent();
+        let is_there = move |event: &&ScheduledEvent| {
+            !silent || !self.neighbours.have_seen_gone(self.node, &event.event_id)
+        };
+        self.node.own_events().iter().filter(is_there)
+    }
+
     /// The events that something is done about, due or not.
-    fn events_to_act_on(&self) -> impl Iterator<Item = &'a ScheduledEvent> + use<'a> {
-        self.node.own_events().iter().filter(|event| Response::to(event) >= Response::Cordon)
+    fn events_to_act_on(&self) -> impl Iterator<Item = &'a ScheduledEvent> {
+        self.own_events().filter(|event| Response::to(event) >= Response::Cordon)
     }
 
     fn is_due(&self, event: &ScheduledEvent) -> bool {

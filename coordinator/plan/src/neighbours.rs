@@ -14,7 +14,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Neighbours<'a> {
     hints: HashMap<&'a str, Hint<'a>>,
-    /// By the id of an event that is claimed on such a node.
+    /// By the id of an event that such a node's claim or last document names.
     witnesses: HashMap<&'a str, Vec<Witness<'a>>>,
 }
 
@@ -48,13 +48,19 @@ impl<'a> Neighbours<'a> {
         self.hints.get(name).copied()
     }
 
-    /// Who can say whether an event that is claimed on `node` is over: on other machines of its resource group.
+    /// Who can say whether an event of `node` is over: on other machines of its resource group.
     pub(crate) fn witnesses(&self, node: &Node, event_id: &str) -> impl Iterator<Item = &Witness<'a>> {
         let of_event = self.witnesses.get(event_id).into_iter().flatten();
         of_event.filter(move |witness| {
             let machines = witness.node.vm.as_ref().zip(node.vm.as_ref());
             machines.is_some_and(|(one, other)| one.is_in_group_of(other)) && witness.node.uid != node.uid
         })
+    }
+
+    /// Whether others have listed an event of `node`, and none of them does any more.
+    pub(crate) fn have_seen_gone(&self, node: &Node, event_id: &str) -> bool {
+        let mut witnesses = self.witnesses(node, event_id).peekable();
+        witnesses.peek().is_some() && witnesses.all(|witness| !witness.shows)
     }
 }
 
@@ -109,10 +115,14 @@ where
     'a: 'b,
 {
     let mut witnesses = HashMap::<&str, Vec<Witness<'_>>>::new();
-    for observed in silent {
-        if let ClaimOnNode::Readable(claim) = &observed.node.claim {
-            witnesses.extend(claim.events.keys().map(|event_id| (event_id.as_str(), Vec::new())));
-        }
+    for Observed { node, .. } in silent {
+        let claimed = match &node.claim {
+            ClaimOnNode::Readable(claim) => Some(claim.events.keys()),
+            _ => None,
+        };
+        let shown = node.own_events().iter().map(|event| &event.event_id);
+        let event_ids = claimed.into_iter().flatten().chain(shown);
+        witnesses.extend(event_ids.map(|event_id| (event_id.as_str(), Vec::new())));
     }
     if witnesses.is_empty() {
         return witnesses;

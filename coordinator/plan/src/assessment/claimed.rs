@@ -124,7 +124,7 @@ impl Assessment<'_> {
         } else if let Some(missing) = missing {
             Reason::WaitingForProof(missing)
         } else {
-            self.node.own_events().first().map_or(Reason::WaitingForProbe, why_not_acted_on)
+            self.own_events().next().map_or(Reason::WaitingForProbe, why_not_acted_on)
         }
     }
 
@@ -190,7 +190,7 @@ impl Assessment<'_> {
             claim.vm_id.clone_from(&vm.vm_id);
             claim.boot_id.clone_from(&probe.boot_id);
         }
-        for event in self.node.own_events() {
+        for event in self.own_events() {
             if claim.events.contains_key(&event.event_id)
                 || due.iter().any(|due| due.event_id == event.event_id)
             {

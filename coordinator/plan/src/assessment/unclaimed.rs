@@ -78,6 +78,6 @@ impl<'a> Assessment<'a> {
         let urgency = |event: &&ScheduledEvent| {
             (std::cmp::Reverse(Response::to(event)), time_left(event, self.now.wall))
         };
-        self.node.own_events().iter().min_by_key(urgency)
+        self.own_events().min_by_key(urgency)
     }
 }

@@ -1,6 +1,6 @@
 //! A cluster and a bad afternoon, drawn from a seed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mechanic_plan::{Amount, Claim, ClaimOnNode, Config};
 
@@ -238,6 +238,7 @@ fn add_trouble(world: &mut World, random: &mut Random, Afternoon { machines, las
         world.at(at, Change::LeaderDies);
         world.at(at + random.between(3, 25), Change::LeaderBegins);
     }
+    let mut blinking = BTreeSet::new();
     for _ in 0..random.between(1, machines as u64 * 2) {
         let at = START + random.between(5, lasts);
         let number = random.index(machines);
@@ -265,8 +266,8 @@ fn add_trouble(world: &mut World, random: &mut Random, Afternoon { machines, las
                 world.at(until, Change::ShutDown(number, false));
             }
             7 => world.at(at, Change::NodeRecreated(number)),
-            8 => {
-                // Shorter than every hold.
+            // Shorter than every hold; two in a row might be longer.
+            8 if blinking.insert(number) => {
                 world.at(at, Change::DocumentEmpty(number, true));
                 world.at(at + random.between(1, 8), Change::DocumentEmpty(number, false));
             }

@@ -141,6 +141,18 @@ fn row_4_probe_gone_for_good_a_neighbour_that_listed_the_event_proves_it_over() 
 }
 
 #[test]
+fn row_4_what_a_silent_probe_showed_last_does_not_come_back_once_a_neighbour_has_proved_it_over() {
+    let (mut run, vanishes) = drained();
+    run.until(vanishes - 5);
+    run.world.now(Change::ProbeGone(0));
+    run.until(vanishes + 70);
+    for _ in 0..240 {
+        run.go_on(1);
+        assert_eq!((run.claim(0), run.is_cordoned(0)), (None, false));
+    }
+}
+
+#[test]
 fn row_4_probe_gone_for_good_a_neighbour_proves_nothing_while_another_shows_the_event_still() {
     let (mut run, vanishes) = drained();
     run.world.now(Change::ProbeGone(0));

@@ -71,7 +71,10 @@ fn seen_gone(world: &World, number: usize, vanished: u64, hold: u64) -> Result<(
     if world.time - until > HEARD_WITHIN {
         return Err(format!("no valid poll for {} s", world.time - until));
     }
-    let seen_for = until.saturating_sub(since.max(vanished));
+    let (empty_from, empty_until) = probe.last_empty;
+    // What vanished while the documents were empty anyway was gone before, to all who saw them.
+    let gone = if (empty_from..=empty_until).contains(&vanished) { empty_from } else { vanished };
+    let seen_for = until.saturating_sub(since.max(gone));
     if seen_for < hold.max(2) {
         return Err(format!("valid polls have shown it gone for {seen_for} s, {hold} s are needed"));
     }

@@ -29,8 +29,8 @@ pub(crate) struct ProbeOnMachine {
     pub(crate) failing: bool,
     /// The documents have an entry that nobody can read.
     pub(crate) garbled: bool,
-    /// The documents are empty, whatever is announced.
-    empty: bool,
+    /// From when to when the documents were last empty, whatever was announced.
+    pub(crate) last_empty: (u64, u64),
     /// Since when its polls are valid and every entry was readable; `None` while they aren't.
     pub(crate) valid_since: Option<u64>,
     /// The last row of such polls that has come to an end.
@@ -55,7 +55,7 @@ impl ProbeOnMachine {
             mute: false,
             failing: false,
             garbled: false,
-            empty: false,
+            last_empty: (0, 0),
             valid_since: Some(since),
             last_row: (0, 0),
             continuous_since: since,
@@ -95,8 +95,8 @@ impl ProbeOnMachine {
 
     /// The documents become empty, or show again what is announced.
     pub(super) fn set_empty(&mut self, empty: bool, time: u64) {
-        self.empty = empty;
-        self.document_since = time;
+        self.last_empty = if empty { (time, u64::MAX) } else { (self.last_empty.0, time) };
+        self.document_since = self.document_since.max(time);
     }
 
     fn is_speaking(&self, time: u64) -> bool {
@@ -121,7 +121,9 @@ impl World {
             let news = changed.contains(&machine.group);
             if news {
                 self.set_condition(number);
-                self.machines[number].probe.document_since = self.time;
+                // One that starts a little later has seen nothing of it.
+                let probe = &mut self.machines[number].probe;
+                probe.document_since = probe.document_since.max(self.time);
             }
             let probe = &self.machines[number].probe;
             let speaks = self.machines[number].exists && probe.is_speaking(self.time);
@@ -195,7 +197,8 @@ impl World {
     /// What a valid poll shows on the machine now.
     fn document_of(&self, number: usize) -> Option<Document> {
         let machine = &self.machines[number];
-        let listed = self.azure.listed.get(&machine.group).filter(|_| !machine.probe.empty);
+        let listed =
+            self.azure.listed.get(&machine.group).filter(|_| machine.probe.last_empty.1 <= self.time);
         let listed = listed.map_or(&[][..], Vec::as_slice);
         let events = listed.iter().map(|id| &self.azure.events[id]);
         let (own, other): (Vec<_>, Vec<_>) = events.partition(|event| event.machines.contains(&number));
