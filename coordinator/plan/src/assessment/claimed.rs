@@ -156,9 +156,15 @@ impl Assessment<'_> {
                 (Phase::Cordoned, reason, DrainOrder::Look(worst(drain)))
             }
             ClaimPhase::Draining => {
-                // Not before the claim is this leader's, and the cordon stands.
+                // Not before the claim is this leader's and names what pods leave for, and the cordon stands.
                 let stands = on_node.epoch == self.fleet.epoch && self.node.unschedulable;
-                let order = if stands { DrainOrder::Run(worst(drain)) } else { DrainOrder::Stop };
+                let named = drain.iter().filter(|event| on_node.events.contains_key(&event.event_id));
+                let named: Vec<&ScheduledEvent> = named.copied().collect();
+                let order = match (stands, named.is_empty()) {
+                    (false, _) => DrainOrder::Stop,
+                    (true, true) => DrainOrder::Look(worst(drain)),
+                    (true, false) => DrainOrder::Run(worst(&named)),
+                };
                 (Phase::Draining, draining(known), order)
             }
             ClaimPhase::Drained => (Phase::Drained, drained(&claim), DrainOrder::Stop),
