@@ -3,6 +3,7 @@
 mod evict;
 mod pods;
 mod task;
+mod turns;
 
 pub(crate) use evict::Evictions;
 pub(crate) use task::{Drain, DrainTarget};

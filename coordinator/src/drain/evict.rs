@@ -20,7 +20,9 @@ use crate::gate::{Gate, Intent, WriteError};
 /// Lease can still have applied late.
 const IN_FLIGHT: usize = 10;
 
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
+/// After a budget's no: what it allows is watched, and may have changed since.
+const RETRY_BUDGET: Duration = Duration::from_secs(1);
 /// After an answer that didn't come, the watch is given this long to show what happened.
 pub(super) const RETRY_UNKNOWN: Duration = Duration::from_secs(2);
 /// An eviction without an answer may land so late: a stalled API server has applied them after 17 s.
@@ -106,14 +108,15 @@ fn outcome(status: &Status) -> Outcome {
     };
     let refused = |verdict, again_in| Outcome::Refused { verdict, detail: status.message.clone(), again_in };
     let asked_to_wait = details.map_or(0, |details| details.retry_after_seconds);
-    let again_in = RETRY.max(Duration::from_secs(asked_to_wait.into())).min(Duration::from_mins(1));
+    let after =
+        |least: Duration| least.max(Duration::from_secs(asked_to_wait.into())).min(Duration::from_mins(1));
     match status.code {
         404 => Outcome::Gone,
         409 if kind != "poddisruptionbudgets" && status.message.contains("UID in the precondition") => {
             Outcome::Gone
         }
-        429 if caused_by("DisruptionBudget") => refused(Verdict::BlockedByBudget, again_in),
-        _ => refused(Verdict::EvictionRefused, again_in),
+        429 if caused_by("DisruptionBudget") => refused(Verdict::BlockedByBudget, after(RETRY_BUDGET)),
+        _ => refused(Verdict::EvictionRefused, after(RETRY)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pods of the node that is being drained, and what has been tried with each.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -10,8 +10,11 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Controller, EventType, Pod, PodPhase, PodReport, Verdict, classify};
 use tokio::time::Instant;
 
-use super::evict::{LANDS_WITHIN, Outcome};
-use crate::fleet::Budgets;
+use super::{
+    evict::{LANDS_WITHIN, Outcome, RETRY},
+    turns::{BudgetKey, Turns},
+};
+use crate::fleet::{BudgetNow, Budgets};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// What the API server sets where nothing is said.
@@ -21,6 +24,9 @@ const USUAL_GRACE: Duration = Duration::from_secs(30);
 pub(super) struct Pods {
     leader_pod_uid: String,
     budgets: Arc<Budgets>,
+    turns: Turns,
+    /// By the UID of a pod whose eviction is on its way: the budget behind which it is.
+    taken: HashMap<String, BudgetKey>,
     /// The costliest event that they are to leave for.
     worst: EventType,
     by_uid: BTreeMap<String, Tracked>,
@@ -32,6 +38,8 @@ pub(super) struct Pods {
 struct Tracked {
     pod: Pod,
     labels: BTreeMap<String, String>,
+    /// A budget has no say in the eviction of a pod that isn't Ready, unless too few others are.
+    ready: bool,
     /// An eviction was accepted.
     evicted: bool,
     /// An eviction is on its way.
@@ -52,7 +60,15 @@ pub(super) struct Target {
 
 impl Pods {
     pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>, worst: EventType) -> Self {
-        Self { leader_pod_uid, budgets, worst, by_uid: BTreeMap::new(), listing: HashSet::new() }
+        Self {
+            leader_pod_uid,
+            budgets,
+            turns: Turns::default(),
+            taken: HashMap::new(),
+            worst,
+            by_uid: BTreeMap::new(),
+            listing: HashSet::new(),
+        }
     }
 
     /// The pods are to leave for another event.
@@ -63,14 +79,16 @@ impl Pods {
     /// Takes in a pod as the API server shows it.
     pub(super) fn apply(&mut self, pod: &ApiPod) {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let ready = is_ready(pod);
         let Some(pod) = read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
-            (tracked.pod, tracked.labels) = (pod, labels);
+            (tracked.pod, tracked.labels, tracked.ready) = (pod, labels, ready);
         } else {
             let uid = pod.uid.clone();
             let fresh = Tracked {
                 pod,
                 labels,
+                ready,
                 evicted: false,
                 in_flight: false,
                 refusal: None,
@@ -116,36 +134,62 @@ impl Pods {
     /// The pods whose eviction is to be sent now, marked as on their way.
     pub(super) fn take_targets(&mut self, now: Instant) -> Vec<Target> {
         let (leader, worst) = (&self.leader_pod_uid, self.worst);
-        self.by_uid
-            .values_mut()
-            .filter(|tracked| {
-                classify(&tracked.pod, leader, worst) == Verdict::Evict
-                    && !tracked.in_flight
-                    && !tracked.evicted
-                    && tracked.not_before.is_none_or(|not_before| not_before <= now)
-            })
-            .map(|tracked| {
-                tracked.in_flight = true;
-                let Pod { namespace, name, uid, .. } = tracked.pod.clone();
-                Target { namespace, name, uid }
-            })
-            .collect()
+        let due = self.by_uid.values_mut().filter(|tracked| {
+            classify(&tracked.pod, leader, worst) == Verdict::Evict
+                && !tracked.in_flight
+                && !tracked.evicted
+                && tracked.not_before.is_none_or(|not_before| not_before <= now)
+        });
+        let mut targets = Vec::new();
+        for tracked in due {
+            let Pod { namespace, name, uid, .. } = tracked.pod.clone();
+            if let Some((key, budget)) = tracked.budget(&self.budgets) {
+                if !self.turns.take(&key, &budget, now) {
+                    continue;
+                }
+                self.taken.insert(uid.clone(), key);
+            }
+            tracked.in_flight = true;
+            targets.push(Target { namespace, name, uid });
+        }
+        targets
     }
 
-    /// When the next refused eviction may be tried again.
+    /// When the next eviction may be tried that can't be now, unless its budget opens before.
     pub(super) fn next_try(&self) -> Option<Instant> {
-        self.by_uid
+        let waiting = self
+            .by_uid
             .values()
             .filter(|tracked| !tracked.in_flight && !tracked.evicted)
-            .filter(|tracked| self.verdict(tracked) == Verdict::Evict)
-            .filter_map(|tracked| tracked.not_before)
-            .min()
+            .filter(|tracked| self.verdict(tracked) == Verdict::Evict);
+        let next = |tracked: &Tracked| {
+            let turn = tracked.budget(&self.budgets).and_then(|(key, _)| self.turns.next(&key));
+            tracked.not_before.max(turn)
+        };
+        waiting.filter_map(next).min()
     }
 
-    /// Notes what came of an eviction; `None` if it was not sent after all.
-    pub(super) fn settle(&mut self, uid: &str, outcome: Option<&Outcome>, again_at: Instant) {
+    /// Notes what came of an eviction, and that the pod's next comes after `again_in`; `None` if it was not sent.
+    pub(super) fn settle(
+        &mut self,
+        uid: &str,
+        outcome: Option<&Outcome>,
+        now: Instant,
+        mut again_in: Duration,
+    ) {
+        match (self.taken.remove(uid), outcome) {
+            (Some(key), Some(Outcome::Evicted)) => self.turns.accepted(&key, now),
+            (Some(key), Some(Outcome::Refused { verdict: Verdict::BlockedByBudget, .. })) => {
+                self.turns.refused(&key, now);
+            }
+            (Some(key), _) => self.turns.unsettled(&key, now),
+            // Which budget said no isn't known, so nobody hears when it opens.
+            (None, Some(Outcome::Refused { .. })) => again_in = again_in.max(RETRY),
+            (None, _) => {}
+        }
         let Some(tracked) = self.by_uid.get_mut(uid) else { return };
         tracked.in_flight = false;
+        let again_at = now + again_in;
         match outcome {
             Some(Outcome::Evicted) => {
                 tracked.evicted = true;
@@ -202,16 +246,37 @@ impl Pods {
     pub(super) fn reports(&self) -> Vec<PodReport> {
         let report = |tracked: &Tracked| {
             let verdict = self.verdict(tracked);
-            let (verdict, detail) = match (&tracked.refusal, verdict) {
-                (Some((refused, detail)), Verdict::Evict) => (*refused, detail.clone()),
-                _ => (verdict, String::new()),
-            };
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
             let budget = self.budgets.over(&namespace, &tracked.labels);
+            let waits = tracked.ready && !tracked.in_flight && !tracked.evicted;
+            let closed = budget.as_ref().filter(|budget| waits && budget.allows_now == 0);
+            let (verdict, detail) = match (&tracked.refusal, closed, verdict) {
+                (Some((refused, detail)), _, Verdict::Evict) => (*refused, detail.clone()),
+                (None, Some(budget), Verdict::Evict) => {
+                    let detail = format!("{} allows no eviction now", budget.over_pod.name);
+                    (Verdict::BlockedByBudget, detail)
+                }
+                _ => (verdict, String::new()),
+            };
+            let budget = budget.map(|budget| budget.over_pod);
             PodReport { namespace, name, verdict, detail, grace, budget }
         };
         self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node()).collect()
     }
+}
+
+impl Tracked {
+    /// The budget that has a say in its eviction, if exactly one has.
+    fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, BudgetNow)> {
+        let namespace = &self.pod.namespace;
+        let budget = budgets.over(namespace, &self.labels).filter(|_| self.ready)?;
+        Some(((namespace.clone(), budget.over_pod.name.clone()), budget))
+    }
+}
+
+fn is_ready(pod: &ApiPod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn read(pod: &ApiPod) -> Option<Pod> {
@@ -280,16 +345,75 @@ mod tests {
         pods.apply(&pod("a", "1"));
         assert_eq!(pods.take_targets(now).len(), 1);
         assert_eq!(pods.take_targets(now).len(), 0, "on its way");
-        pods.settle("1", Some(&refused()), now + Duration::from_secs(5));
+        pods.settle("1", Some(&refused()), now, Duration::from_secs(5));
         assert_eq!(pods.take_targets(now + Duration::from_secs(4)).len(), 0);
         assert_eq!(pods.next_try(), Some(now + Duration::from_secs(5)));
         assert_eq!(pods.reports()[0].verdict, Verdict::BlockedByBudget);
         assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
-        pods.settle("1", Some(&Outcome::Evicted), now);
+        pods.settle("1", Some(&Outcome::Evicted), now, Duration::ZERO);
         assert_eq!(pods.take_targets(now + Duration::from_hours(1)).len(), 0, "never twice");
         assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (1, 1));
         pods.delete(&pod("a", "1"));
         assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (0, 0));
+    }
+
+    #[test]
+    fn behind_a_closed_budget_one_asks_for_all_and_when_it_opens_as_many_go_as_it_allows() {
+        let budgets = Arc::new(Budgets::default());
+        let allows = |pods: i32| {
+            let budget = json!({
+                "metadata": {"namespace": "d", "name": "web", "resourceVersion": pods.to_string()},
+                "spec": {"selector": {}},
+                "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": pods},
+            });
+            budgets.apply(&serde_json::from_value(budget).unwrap());
+        };
+        allows(0);
+        let mut pods = Pods::new(String::new(), Arc::clone(&budgets), EventType::Reboot);
+        let now = Instant::now();
+        for number in 0..5 {
+            let mut pod = pod(&format!("a-{number}"), &number.to_string());
+            let ready = json!([{"type": "Ready", "status": if number < 4 { "True" } else { "False" }}]);
+            pod.status.as_mut().unwrap().conditions = serde_json::from_value(ready).unwrap();
+            pods.apply(&pod);
+        }
+        let uids = |targets: Vec<Target>| targets.into_iter().map(|target| target.uid).collect::<Vec<_>>();
+        assert_eq!(
+            uids(pods.take_targets(now)),
+            ["0", "4"],
+            "one asks; the one that isn't Ready may go anyway"
+        );
+        pods.settle("0", Some(&refused()), now, Duration::from_secs(1));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(uids(pods.take_targets(later)), [""; 0]);
+        let blocked = |report: &&PodReport| report.verdict == Verdict::BlockedByBudget;
+        assert_eq!(pods.reports().iter().filter(blocked).count(), 4);
+        allows(2);
+        assert_eq!(uids(pods.take_targets(later)), ["0", "1"]);
+    }
+
+    #[test]
+    fn a_pod_that_goes_while_its_eviction_is_on_its_way_gives_its_turn_back() {
+        let budgets = Arc::new(Budgets::default());
+        let budget = json!({
+            "metadata": {"namespace": "d", "name": "web"}, "spec": {"selector": {}},
+            "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": 1},
+        });
+        budgets.apply(&serde_json::from_value(budget).unwrap());
+        let mut pods = Pods::new(String::new(), budgets, EventType::Reboot);
+        let now = Instant::now();
+        let ready = |uid: &str| {
+            let mut pod = pod(&format!("a-{uid}"), uid);
+            let conditions = json!([{"type": "Ready", "status": "True"}]);
+            pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+            pod
+        };
+        pods.apply(&ready("1"));
+        pods.apply(&ready("2"));
+        assert_eq!(pods.take_targets(now).len(), 1);
+        pods.delete(&ready("1"));
+        pods.settle("1", Some(&Outcome::Gone), now, Duration::ZERO);
+        assert_eq!(pods.take_targets(now)[0].uid, "2");
     }
 
     #[test]
@@ -332,8 +456,8 @@ mod tests {
         let mut going = pod("a", "1");
         pods.apply(&going);
         pods.take_targets(now);
-        pods.settle("1", Some(&refused()), now);
-        assert_eq!(pods.next_try(), Some(now));
+        pods.settle("1", Some(&refused()), now, RETRY);
+        assert_eq!(pods.next_try(), Some(now + RETRY));
         going.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
         pods.apply(&going);
@@ -346,7 +470,7 @@ mod tests {
         let now = Instant::now();
         pods.apply(&pod("a", "1"));
         pods.take_targets(now);
-        pods.settle("1", Some(&Outcome::Unknown("no answer".into())), now);
+        pods.settle("1", Some(&Outcome::Unknown("no answer".into())), now, Duration::ZERO);
         assert_eq!(pods.evicted(now), 1);
         let certain = pods.next_certainty(now).unwrap();
         assert_eq!((pods.evicted(certain), pods.next_certainty(certain)), (0, None));

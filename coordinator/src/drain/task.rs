@@ -75,6 +75,7 @@ impl Drain {
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
         let mut orders = self.orders.clone();
+        let mut openings = self.fleet.budgets().openings();
         let mut course = Course::default();
         let mut listing = None;
         loop {
@@ -126,8 +127,9 @@ impl Drain {
                 event = watch.next() => course.listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
-                // Its sender lives as long as this task does.
+                // Their senders live as long as this task does.
                 _ = orders.changed() => {}
+                _ = openings.changed(), if run => {}
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
@@ -204,7 +206,7 @@ impl Drain {
             }
             Some(Outcome::Gone) | None => BETWEEN_LISTS,
         };
-        lock(&pods).settle(uid, outcome.as_ref(), Instant::now() + again_in);
+        lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
     }
 
     fn report(&self, pods: &Shared, listed: bool, stage: DrainStage) {

@@ -8,6 +8,7 @@ use std::{
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{Selector, SelectorExt};
 use mechanic_plan::BudgetOverPod;
+use tokio::sync::watch;
 
 type Labels = std::collections::BTreeMap<String, String>;
 
@@ -16,50 +17,76 @@ type Labels = std::collections::BTreeMap<String, String>;
 pub(crate) struct Budgets {
     /// By namespace, then by name.
     by_namespace: RwLock<HashMap<String, HashMap<String, Budget>>>,
+    /// Counts how often one has come to allow more.
+    openings: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct Budget {
     selector: Selector,
     allows_at_once: usize,
+    allows_now: usize,
+    /// Told by its status or not, this is another state of it.
+    version: String,
+}
+
+/// The one budget over a pod, and what it allows now, as far as the watch has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BudgetNow {
+    pub(crate) over_pod: BudgetOverPod,
+    pub(crate) allows_now: usize,
+    /// `metadata.resourceVersion`.
+    pub(crate) version: String,
 }
 
 impl Budgets {
     /// The budget over a pod. `None` where there is none, and where there are several: the API server then
     /// evicts nothing, so there is nothing to wait for.
-    pub(crate) fn over(&self, namespace: &str, labels: &Labels) -> Option<BudgetOverPod> {
+    pub(crate) fn over(&self, namespace: &str, labels: &Labels) -> Option<BudgetNow> {
         let budgets = self.by_namespace.read().unwrap_or_else(PoisonError::into_inner);
         let mut over = budgets.get(namespace)?.iter().filter(|(_, budget)| budget.selector.matches(labels));
         match (over.next(), over.next()) {
-            (Some((name, budget)), None) => {
-                Some(BudgetOverPod { name: name.clone(), allows_at_once: budget.allows_at_once })
-            }
+            (Some((name, budget)), None) => Some(BudgetNow {
+                over_pod: BudgetOverPod { name: name.clone(), allows_at_once: budget.allows_at_once },
+                allows_now: budget.allows_now,
+                version: budget.version.clone(),
+            }),
             _ => None,
         }
     }
 
+    /// Hears each time a budget has come to allow more than before, or has gone.
+    pub(crate) fn openings(&self) -> watch::Receiver<u64> {
+        self.openings.subscribe()
+    }
+
     /// Takes one in as the API server shows it.
-    pub(super) fn apply(&self, budget: &PodDisruptionBudget) {
+    pub(crate) fn apply(&self, budget: &PodDisruptionBudget) {
         let Some((namespace, name)) = key(budget) else { return };
-        match read(budget) {
-            Some(budget) => {
-                let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
-                budgets.entry(namespace).or_default().insert(name, budget);
-            }
-            None => self.delete(budget),
+        let Some(budget) = read(budget) else { return self.delete(budget) };
+        let allows_now = budget.allows_now;
+        let known = {
+            let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
+            budgets.entry(namespace).or_default().insert(name, budget)
+        };
+        if allows_now > known.map_or(0, |known| known.allows_now) {
+            self.openings.send_modify(|openings| *openings += 1);
         }
     }
 
     /// Forgets one that is gone.
     pub(super) fn delete(&self, budget: &PodDisruptionBudget) {
         let Some((namespace, name)) = key(budget) else { return };
-        let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_namespace) = budgets.get_mut(&namespace) {
-            of_namespace.remove(&name);
-            if of_namespace.is_empty() {
-                budgets.remove(&namespace);
+        {
+            let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(of_namespace) = budgets.get_mut(&namespace) {
+                of_namespace.remove(&name);
+                if of_namespace.is_empty() {
+                    budgets.remove(&namespace);
+                }
             }
         }
+        self.openings.send_modify(|openings| *openings += 1);
     }
 
     /// A list begins: what it won't show is gone.
@@ -78,7 +105,13 @@ fn read(budget: &PodDisruptionBudget) -> Option<Budget> {
     let selector = Selector::try_from(budget.spec.as_ref()?.selector.clone()?).ok()?;
     let status = budget.status.as_ref();
     let allows = status.map_or(0, |status| status.expected_pods - status.desired_healthy);
-    Some(Budget { selector, allows_at_once: usize::try_from(allows).unwrap_or(0) })
+    let allows_now = status.map_or(0, |status| status.disruptions_allowed);
+    Some(Budget {
+        selector,
+        allows_at_once: usize::try_from(allows).unwrap_or(0),
+        allows_now: usize::try_from(allows_now).unwrap_or(0),
+        version: budget.metadata.resource_version.clone().unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +130,8 @@ mod tests {
     }
 
     fn over(budgets: &Budgets, app: &str) -> Option<BudgetOverPod> {
-        budgets.over("shop", &Labels::from([("app".to_owned(), app.to_owned())]))
+        let over = budgets.over("shop", &Labels::from([("app".to_owned(), app.to_owned())]));
+        over.map(|budget| budget.over_pod)
     }
 
     #[test]
@@ -120,5 +154,20 @@ mod tests {
         assert_eq!(over(&budgets, "cart").unwrap().name, "all");
         budgets.apply(&budget("cart", &json!({"matchLabels": {"app": "cart"}})));
         assert_eq!(over(&budgets, "cart"), None, "two budgets over one pod");
+    }
+
+    #[test]
+    fn who_waits_hears_when_a_budget_allows_more_and_not_when_it_allows_less() {
+        let budgets = Budgets::default();
+        let openings = budgets.openings();
+        let mut cart = budget("cart", &json!({"matchLabels": {"app": "cart"}}));
+        let mut allows = |pods: i32| {
+            cart.status.as_mut().unwrap().disruptions_allowed = pods;
+            budgets.apply(&cart);
+            *openings.borrow()
+        };
+        assert_eq!([allows(0), allows(1), allows(1), allows(0), allows(2)], [0, 1, 1, 1, 2]);
+        budgets.delete(&cart);
+        assert_eq!(*openings.borrow(), 3, "nobody says no any more");
     }
 }
