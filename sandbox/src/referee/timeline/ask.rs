@@ -85,10 +85,9 @@ impl<'a> Timeline<'a> {
         })
     }
 
-    /// Everything that was shown for this Node destroys its VM.
+    /// Something that was shown for this Node destroys its VM, and nothing else that is announced saves it.
     pub(in crate::referee) fn is_emergency(&self, node: &str, at: Timestamp) -> bool {
-        let mut events = self.events_of(node, at).peekable();
-        events.peek().is_some() && events.all(EventLife::destroys_the_vm)
+        self.events_of(node, at).any(EventLife::destroys_the_vm)
     }
 
     /// The label that keeps mechanic away was there, and had been for long enough.
