@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::judge;
-use crate::azure::Event;
+use crate::azure::{Event, rfc1123};
 use crate::referee::history::{
     AzureFact, BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request, SettingsSeen,
 };
@@ -153,7 +153,13 @@ fn promises() -> Promises {
 }
 
 fn reboot() -> Event {
-    Event { event_id: EVENT.into(), ..Event::scheduled("Reboot", ["vm"], Duration::from_mins(15)) }
+    announced("Reboot", EVENT)
+}
+
+/// For the twentieth second.
+fn announced(event_type: &str, id: &str) -> Event {
+    let event = Event::scheduled(event_type, ["vm"], Duration::ZERO);
+    Event { event_id: id.into(), not_before: rfc1123(at(20.0)), ..event }
 }
 
 fn uid(name: &str) -> String {
@@ -338,6 +344,29 @@ fn a_node_is_given_back_only_when_all_is_over() {
     };
     not_ready.add(31.0, Fact::Node(seen));
     released(not_ready, 34.0).breaks(Check::ReleasedEarly);
+}
+
+#[test]
+fn an_event_that_asks_for_nothing_yet_or_never_keeps_no_node() {
+    let with = |event: Event| {
+        let mut run = honest();
+        run.configure(
+            1.0,
+            &[("lead-time", "10m"), ("release-hold", "3s"), ("release-hold-after-boot", "4s")],
+        );
+        let (event, nodes) = (Box::new(event), vec!["n1".to_owned()]);
+        run.azure(28.0, AzureFact::Announced { event, nodes, avoidable: false });
+        released(run, 34.0)
+    };
+    let in_minutes = |minutes: f64| rfc1123(at(34.0 + minutes * 60.0));
+    let reboot = |not_before| Event { not_before, ..announced("Reboot", "EVENT-2") };
+    assert_eq!(with(reboot(in_minutes(11.0))).verdict().broken(), []);
+    with(reboot(in_minutes(9.0))).breaks(Check::ReleasedEarly);
+    with(reboot("soon".into())).breaks(Check::ReleasedEarly);
+    with(reboot(in_minutes(11.0)).started()).breaks(Check::ReleasedEarly);
+    let freeze = |duration_in_seconds| Event { duration_in_seconds, ..announced("Freeze", "EVENT-2") };
+    assert_eq!(with(freeze(9)).verdict().broken(), []);
+    with(freeze(30)).breaks(Check::ReleasedEarly);
 }
 
 #[test]

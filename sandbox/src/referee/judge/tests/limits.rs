@@ -4,7 +4,7 @@ use super::*;
 use crate::referee::history::OPT_OUT_LABEL;
 
 fn event(id: &str, event_type: &str) -> Event {
-    Event { event_id: id.into(), ..Event::scheduled(event_type, ["vm"], Duration::from_mins(15)) }
+    announced(event_type, id)
 }
 
 /// The honest run, and a second drain in the midst of it, for this event.
