@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Findings;
 use crate::referee::history::Request;
@@ -10,12 +10,15 @@ use crate::referee::promises::Promises;
 use crate::referee::timeline::{Timeline, WATCH_LAG};
 use crate::referee::verdict::{Check, Drain};
 
+/// Drains that one decision lets begin ask for their first evictions within this time, in no order.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(1);
+
 pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
     let drains = drains(timeline, promises);
     let mut most = 0;
     let mut told = false;
     for drain in &drains {
-        let nodes = at_once(&drains, drain);
+        let nodes = at_once(timeline, &drains, drain);
         most = most.max(nodes.len());
         let limit = limit(timeline, drain);
         // Once: what comes of it is no news.
@@ -27,13 +30,14 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         }
     }
     findings.facts.most_drains_at_once = most;
+    let told = drains.into_iter().filter(|drain| drain.pods > 0);
     findings.facts.drains =
-        drains.into_iter().map(|drain| Drain { until: drain.until.min(timeline.end), ..drain }).collect();
+        told.map(|drain| Drain { until: drain.until.min(timeline.end), ..drain }).collect();
 }
 
-/// A drain lasts from the first accepted eviction on a node to the last that was tried there and the last evicted pod
-/// gone, or to the end of the Node itself. A node that was given back in between had two, and so had one that was deleted
-/// and came back, one whose drain had to stop, and one that was emptied for one event before another came.
+/// A drain lasts from the first eviction that was tried on a node to the last one and the last evicted pod gone, or to the
+/// end of the Node itself. A node that was given back in between had two, and so had one that was deleted and came back,
+/// one whose drain had to stop, and one that was emptied for one event before another came.
 fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
     let mut ended: Vec<Drain> = Vec::new();
     let mut running: BTreeMap<&str, Running<'_>> = BTreeMap::new();
@@ -47,18 +51,16 @@ fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
         }
         let tenure = times_ended(timeline, node, request.answered);
         let goes_on = |running: &Running<'_>| running.tenure == tenure && !running.is_over(timeline, request);
-        if !request.accepted() {
-            if let Some(running) = running.get_mut(node).filter(|running| goes_on(running)) {
-                running.see_until(timeline, request.answered);
-                running.refused.insert(&pod.uid);
-            }
-            continue;
-        }
         if !running.get(node).is_some_and(goes_on) {
             let new = Running::begun(node, tenure, request.answered);
             ended.extend(running.insert(node, new).map(|before| before.drain));
         }
         let Some(running) = running.get_mut(node) else { continue };
+        if !request.accepted() {
+            running.see_until(timeline, request.answered);
+            running.refused.insert(&pod.uid);
+            continue;
+        }
         // A pod that never went is there for longer than the run.
         let gone = life.gone.unwrap_or(timeline.end + WATCH_LAG).max(request.answered);
         running.see_until(timeline, gone);
@@ -121,10 +123,16 @@ fn limit(timeline: &Timeline<'_>, drain: &Drain) -> usize {
 }
 
 /// The nodes that were drained when this drain began, its own among them.
-fn at_once(drains: &[Drain], drain: &Drain) -> BTreeSet<String> {
+fn at_once(timeline: &Timeline<'_>, drains: &[Drain], drain: &Drain) -> BTreeSet<String> {
+    let is_emergency = |drain: &Drain| timeline.is_emergency(&drain.node, drain.from);
+    // Where the limit yields for the other one, it may have been let begin together with this one, in whatever order.
+    let is_beside_the_limit = |other: &Drain| {
+        drain.from.duration_since(other.from) < TOGETHER && is_emergency(other) && !is_emergency(drain)
+    };
     // The end of a drain is seen late by as much as the watch lags.
     let running = |other: &&Drain| other.from <= drain.from && drain.from <= other.until - WATCH_LAG;
-    let mut nodes: BTreeSet<String> = drains.iter().filter(running).map(|other| other.node.clone()).collect();
+    let counted = drains.iter().filter(running).filter(|other| !is_beside_the_limit(other));
+    let mut nodes: BTreeSet<String> = counted.map(|other| other.node.clone()).collect();
     nodes.insert(drain.node.clone());
     nodes
 }
