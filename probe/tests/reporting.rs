@@ -113,6 +113,8 @@ async fn identity_follows_in_a_second_hello_when_the_service_is_slow_to_say_it()
     assert_eq!(vm.name, "aks-userpool-18472905-vmss_13");
     assert_eq!(vm.vm_id, "02aab8a4-74ef-476e-8182-f6d2ba4166a6");
     assert_eq!((known.node_name.as_str(), known.probe_instance), ("node-of-the-pod", first.probe_instance));
+    // Without it the coordinator would take no poll for proof until the document changes, which may be never.
+    assert_eq!(ids(&coordinator.observation().await), Vec::<&str>::new());
 }
 
 #[tokio::test]

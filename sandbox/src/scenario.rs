@@ -9,6 +9,7 @@ mod check;
 mod outcome;
 mod pick;
 mod play;
+mod random;
 mod time;
 mod which;
 
@@ -169,6 +170,12 @@ impl Scenario {
             .map_err(|error| anyhow!("{name} is no scenario: {}", error.render()))?;
         check::check(&scenario).map_err(|refusal| anyhow!("{name} is no scenario: {refusal}"))?;
         Ok(scenario)
+    }
+
+    /// A script drawn from a seed, of events and faults for so long, as its file would be written.
+    #[must_use]
+    pub fn drawn(seed: u64, length: Time) -> String {
+        random::script(seed, length)
     }
 
     /// The script in this file, or the built-in one of this name.

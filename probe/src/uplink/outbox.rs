@@ -32,7 +32,7 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Told {
     identity: Option<Identity>,
-    /// Serial of the document in the last observation; 0 before the first.
+    /// Serial of the document in the last observation since the last Hello; 0 before the first.
     document: u64,
     failing: bool,
     heartbeat: Option<Instant>,
@@ -80,7 +80,7 @@ impl Outbox {
 }
 
 impl Told {
-    /// Hello first, then the document, then heartbeats: evidence never runs ahead of what it is about.
+    /// Hello first, then the document, also after each further Hello, then heartbeats: evidence never runs ahead of what it is about.
     fn due(
         &mut self,
         reading: &mut Reading,
@@ -90,6 +90,8 @@ impl Told {
     ) -> Option<Message> {
         if self.identity.as_ref() != Some(&reading.identity) {
             self.identity = Some(reading.identity.clone());
+            // Whoever hears of a machine anew takes no polls before that for proof.
+            self.document = 0;
             return Some(Message::Hello(hello(&reading.identity, reporter, now)));
         }
         if let Some(shown) = reading.evidence.shown().filter(|shown| shown.serial != self.document) {

@@ -132,11 +132,14 @@ impl Coordinator {
         }
     }
 
-    /// The next heartbeat that is as wanted.
+    /// The next heartbeat that is as wanted. Before it, nothing is observed but what follows a Hello.
     pub async fn heartbeat(&mut self, wanted: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
+        let mut hello = false;
         loop {
             match self.next().await {
                 Arrived::Heartbeat(heartbeat) if wanted(&heartbeat) => return heartbeat,
+                Arrived::Hello(_) => hello = true,
+                Arrived::Observation(_) if std::mem::take(&mut hello) => {}
                 Arrived::Observation(observation) => panic!("not expected: {observation:?}"),
                 _ => {}
             }

@@ -16,6 +16,8 @@ pub struct Settings {
     pub max_unavailable_nodes: Amount,
     /// Nodes that may be cordoned for what is to come, of a pool.
     pub max_cordoned: Amount,
+    /// No event is acted on longer than this before its `NotBefore`.
+    pub lead_time: Duration,
     /// No node is given back sooner than this after its event has vanished,
     pub release_hold: Duration,
     /// where it had never started,
@@ -37,6 +39,7 @@ impl Default for Settings {
             emergency_concurrent_drains: Amount::Percent(50),
             max_unavailable_nodes: Amount::Percent(50),
             max_cordoned: Amount::Percent(50),
+            lead_time: Duration::from_mins(30),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_terminate: Duration::from_mins(10),
@@ -67,6 +70,7 @@ impl Settings {
                         Amount::read(value).unwrap_or(before.max_unavailable_nodes);
                 }
                 "max-cordoned" => settings.max_cordoned = Amount::read(value).unwrap_or(before.max_cordoned),
+                "lead-time" => settings.lead_time = time(value).unwrap_or(before.lead_time),
                 "release-hold" => settings.release_hold = time(value).unwrap_or(before.release_hold),
                 "release-hold-never-started" => {
                     settings.release_hold_never_started =

@@ -63,7 +63,7 @@ pub struct Violation {
 pub struct Drain {
     /// Where.
     pub node: String,
-    /// The first accepted eviction.
+    /// The first eviction that was tried.
     pub from: Timestamp,
     /// The last evicted pod was gone; the end of the run if one never was.
     pub until: Timestamp,

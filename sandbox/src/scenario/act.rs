@@ -27,6 +27,9 @@ use crate::world::World;
 use faults::{Faults, Outage};
 use processes::Stopped;
 
+/// How long something that is only tried may take.
+const TRIED_FOR: Duration = Duration::from_secs(5);
+
 /// The hand that plays a script, and what it has to remember.
 pub(super) struct Actor<'w> {
     world: &'w World,
@@ -74,18 +77,41 @@ impl<'w> Actor<'w> {
     pub(super) async fn act(&mut self, action: &Action) -> Result<()> {
         // Only what is on Azure's side needs no API server; everything else waits until there is one.
         let azures = matches!(
-            action,
+            action.tried(),
             Action::Announce(_) | Action::Change(_) | Action::Start(_) | Action::Remove(_) | Action::Imds(_)
         );
         if !azures && let Some(until) = self.outage.as_ref().map(|outage| outage.until) {
             self.sleep_until(until).await?;
         }
         match action {
+            Action::Try(action) => self.attempt(action).await,
+            action => self.perform(action).await?,
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, action: &Action) {
+        let performed = match tokio::time::timeout(TRIED_FOR, self.perform(action)).await {
+            Ok(performed) => performed.map_err(|error| format!("{error:#}")),
+            Err(_) => Err(format!("not within {} s", TRIED_FOR.as_secs())),
+        };
+        if let Err(why) = performed {
+            self.note(format!("can't {action}: {why}"));
+        }
+        if let Action::Fault(fault) = action {
+            self.faults.let_idle(&fault.name);
+        }
+    }
+
+    async fn perform(&mut self, action: &Action) -> Result<()> {
+        match action {
             Action::Pick(pick) => {
                 let nodes = self.nodes(&pick.node).await?;
                 self.picks.name(&pick.r#as, nodes);
             }
             Action::WaitFor(wait) => self.wait_for(wait).await?,
+            // The checker lets nobody try to try.
+            Action::Try(_) => {}
             Action::Announce(announce) => self.announce(announce).await?,
             Action::Change(change) => {
                 let not_before = rfc1123(jiff::Timestamp::now() + change.notice.at(self.speed));

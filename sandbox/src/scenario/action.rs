@@ -24,6 +24,8 @@ pub enum Action {
     Pick(Pick),
     /// Waits until the referee has seen something.
     WaitFor(WaitFor),
+    /// Does it where it can be done: for scripts that can't know what runs where by then.
+    Try(Box<Action>),
 
     /// VMs' documents show an event.
     Announce(Announce),
@@ -169,11 +171,19 @@ pub struct Imds {
     pub answers: Behaviour,
 }
 
+impl Action {
+    /// Itself, or what it tries.
+    pub(super) fn tried(&self) -> &Self {
+        if let Self::Try(action) = self { action } else { self }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pick(pick) => write!(f, "pick {}", pick.r#as),
             Self::WaitFor(_) => f.write_str("wait"),
+            Self::Try(action) => write!(f, "try to {action}"),
             Self::Announce(Announce { event, on, .. }) => write!(f, "announce {event} for {on}"),
             Self::Change(change) => write!(f, "move {}", change.event),
             Self::Start(event) => write!(f, "start {event}"),

@@ -48,7 +48,7 @@ pub async fn build(
 pub(super) fn options(scenario: &Scenario, speed: Speed, programs: &Programs) -> WorldOptions {
     let is_fault = |action: &Action| matches!(action, Action::Fault(_) | Action::CutWatches);
     let stalls = |action: &Action| matches!(action, Action::FreezeApiServer(_) | Action::KillApiServer(_));
-    let any = |takes: fn(&Action) -> bool| scenario.actions().any(|(_, action)| takes(&action.value));
+    let any = |takes: fn(&Action) -> bool| scenario.actions().any(|(_, action)| takes(action.value.tried()));
     let config = scenario.config.iter().map(|(key, value)| (key.clone(), paced(value, speed)));
     WorldOptions {
         config: config.collect(),

@@ -1,5 +1,7 @@
 //! Who may write, and who may not even ask.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::Findings;
@@ -14,7 +16,8 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
             findings.facts.leaders.push(term.holder.clone());
         }
     }
-    let mut late_evictions = 0;
+    // By the last that its sender wrote of the Lease: each time that somebody loses it, as many may be under way.
+    let mut late_evictions: BTreeMap<u64, usize> = BTreeMap::new();
     for request in timeline.requests.iter().copied() {
         if promises.is_probe(request) {
             let what = format!("{} asked for {} {}.", request.caller(), request.verb, request.uri);
@@ -27,10 +30,11 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         match right_to_write(&timeline.terms, request) {
             Right::Leads => {}
             Right::InFlight => findings.facts.in_flight_at_change += 1,
-            Right::Late if promises.api_server_stalls => {
+            Right::Late { led_until } if promises.api_server_stalls => {
                 findings.facts.in_flight_at_change += 1;
-                late_evictions += usize::from(request.is_eviction());
-                if late_evictions > IN_FLIGHT {
+                let late = late_evictions.entry(led_until).or_default();
+                *late += usize::from(request.is_eviction());
+                if *late > IN_FLIGHT {
                     not_the_leader(
                         request,
                         "had led before, and had more than ten evictions under way",
@@ -38,7 +42,7 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
                     );
                 }
             }
-            Right::Late => not_the_leader(request, "led no longer", findings),
+            Right::Late { .. } => not_the_leader(request, "led no longer", findings),
             Right::RanOut => not_the_leader(request, "had let the Lease run out", findings),
             Right::None => not_the_leader(request, "had never led", findings),
         }
@@ -69,7 +73,10 @@ enum Right {
     /// The server had it before the Lease changed hands, and may have done it after.
     InFlight,
     /// It held the Lease once, but the server got the write after somebody else had it.
-    Late,
+    Late {
+        /// The last version of the Lease that it wrote.
+        led_until: u64,
+    },
     /// It is the last holder, but hasn't renewed for longer than the Lease lasts.
     RanOut,
     /// It never held the Lease.
@@ -93,10 +100,9 @@ fn right_to_write(terms: &[Term<'_>], request: &Request) -> Right {
         renewed_in_time(terms, request, pod)
     } else if possible.iter().any(|term| mine(term)) {
         Right::InFlight
-    } else if terms.iter().any(|term| mine(term) && term.written.received <= request.answered) {
-        Right::Late
     } else {
-        Right::None
+        let led = terms.iter().rfind(|term| mine(term) && term.written.received <= request.answered);
+        led.map_or(Right::None, |term| Right::Late { led_until: term.version })
     }
 }
 

@@ -94,9 +94,10 @@ fn judge_release(
     let mut early = |why: String| {
         findings.broken(Check::ReleasedEarly, at, format!("{caller} gave {node} back {why}."));
     };
-    for event in
-        timeline.events.iter().filter(|event| event.node == node && event.announced < request.received)
-    {
+    let lead_time = signed(timeline.at_least(request.received, |settings| settings.lead_time));
+    let announced = timeline.events.iter().filter(|event| event.node == node);
+    let announced = announced.filter(|event| event.announced < request.received);
+    for event in announced.filter(|event| event.holds_its_node(request.received, lead_time)) {
         let hold = hold(timeline, event, request.received);
         match event.removed {
             Some(removed) if removed >= at => early(format!("while its event {} was still there", event.id)),

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::judge;
-use crate::azure::Event;
+use crate::azure::{Event, rfc1123};
 use crate::referee::history::{
     AzureFact, BudgetSeen, Fact, History, NodeSeen, PodSeen, Record, Request, SettingsSeen,
 };
@@ -153,7 +153,13 @@ fn promises() -> Promises {
 }
 
 fn reboot() -> Event {
-    Event { event_id: EVENT.into(), ..Event::scheduled("Reboot", ["vm"], Duration::from_mins(15)) }
+    announced("Reboot", EVENT)
+}
+
+/// For the twentieth second.
+fn announced(event_type: &str, id: &str) -> Event {
+    let event = Event::scheduled(event_type, ["vm"], Duration::ZERO);
+    Event { event_id: id.into(), not_before: rfc1123(at(20.0)), ..event }
 }
 
 fn uid(name: &str) -> String {
@@ -341,6 +347,29 @@ fn a_node_is_given_back_only_when_all_is_over() {
 }
 
 #[test]
+fn an_event_that_asks_for_nothing_yet_or_never_keeps_no_node() {
+    let with = |event: Event| {
+        let mut run = honest();
+        run.configure(
+            1.0,
+            &[("lead-time", "10m"), ("release-hold", "3s"), ("release-hold-after-boot", "4s")],
+        );
+        let (event, nodes) = (Box::new(event), vec!["n1".to_owned()]);
+        run.azure(28.0, AzureFact::Announced { event, nodes, avoidable: false });
+        released(run, 34.0)
+    };
+    let in_minutes = |minutes: f64| rfc1123(at(34.0 + minutes * 60.0));
+    let reboot = |not_before| Event { not_before, ..announced("Reboot", "EVENT-2") };
+    assert_eq!(with(reboot(in_minutes(11.0))).verdict().broken(), []);
+    with(reboot(in_minutes(9.0))).breaks(Check::ReleasedEarly);
+    with(reboot("soon".into())).breaks(Check::ReleasedEarly);
+    with(reboot(in_minutes(11.0)).started()).breaks(Check::ReleasedEarly);
+    let freeze = |duration_in_seconds| Event { duration_in_seconds, ..announced("Freeze", "EVENT-2") };
+    assert_eq!(with(freeze(9)).verdict().broken(), []);
+    with(freeze(30)).breaks(Check::ReleasedEarly);
+}
+
+#[test]
 fn only_the_leader_writes() {
     let mut stranger = released(honest(), 34.0);
     stranger.evict(15.5, OTHER, "cart-2", 201);
@@ -365,6 +394,27 @@ fn a_former_leader_writes_only_what_was_on_its_way() {
     assert_eq!((in_flight.broken(), in_flight.facts.in_flight_at_change), (vec![], 1));
     assert_eq!(after_change(40.5, 41.0, false).broken(), [Check::NotTheLeader]);
     assert_eq!(after_change(40.5, 41.0, true).broken(), []);
+}
+
+#[test]
+fn each_time_that_a_leader_falls_ten_of_its_evictions_may_come_late() {
+    let wrote_after_all = |late: [usize; 2]| {
+        let mut run = released(honest(), 34.0);
+        run.lease(40.0, OTHER);
+        for number in 0..late[0] {
+            run.evict(41.0, LEADER, &format!("late-{number}"), 201);
+        }
+        run.lease(50.0, LEADER);
+        run.lease(60.0, OTHER);
+        for number in 0..late[1] {
+            run.evict(61.0, LEADER, &format!("later-{number}"), 201);
+        }
+        let promises = Promises { api_server_stalls: true, ..promises() };
+        judge(&run.history, &promises).broken().contains(&Check::NotTheLeader)
+    };
+    assert!(!wrote_after_all([10, 10]));
+    assert!(wrote_after_all([11, 0]));
+    assert!(wrote_after_all([0, 11]));
 }
 
 #[test]
@@ -432,6 +482,93 @@ fn with_its_node_a_drain_ends_and_an_eviction_may_be_on_its_way_still() {
 }
 
 #[test]
+fn a_node_that_comes_back_is_drained_anew() {
+    let mut run = Run::new();
+    run.pod(0.1, "cart-1", "n1");
+    run.pod(0.1, "cart-2", "n1");
+    run.pod(0.1, "other-1", "n2");
+    run.announce(10.0);
+    run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+    run.evict(11.0, LEADER, "cart-1", 201);
+    run.gone(12.0, "cart-1");
+    run.lease(12.0, LEADER);
+    // Between the two drains of nodes called n1, another node has its turn.
+    run.write(13.0, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+    run.evict(13.5, LEADER, "other-1", 201);
+    run.gone(14.0, "other-1");
+    run.write(20.0, Some(LEADER), "n2", false, None);
+    run.add(21.0, Fact::NodeGone("n1".into()));
+    run.version += 1;
+    let version = run.version;
+    let other =
+        NodeSeen { name: "n1".into(), uid: "another".into(), version, ready: true, ..NodeSeen::default() };
+    run.add(22.0, Fact::Node(other));
+    run.lease(26.0, LEADER);
+    run.evict(30.0, LEADER, "cart-2", 201);
+    run.gone(31.0, "cart-2");
+    let verdict = run.verdict();
+    assert!(!verdict.broken().contains(&Check::TooManyDrains), "{verdict}");
+    assert_eq!(verdict.facts.drains.len(), 3, "{verdict}");
+}
+
+/// n1 is drained for an event, then n2, then what is left on n1; in between happens what `meanwhile` does.
+fn drained_in_two_goes(refused: bool, meanwhile: impl FnOnce(&mut Run)) -> Verdict {
+    let mut run = Run::new();
+    run.pod(0.1, "cart-1", "n1");
+    run.pod(0.1, "cart-2", "n1");
+    run.pod(0.1, "other-1", "n2");
+    run.announce(10.0);
+    run.announce_event(10.0, "n2", &Event { event_id: "EVENT-2".into(), ..reboot() });
+    run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+    run.write(10.6, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+    run.evict(11.0, LEADER, "cart-1", 201);
+    run.gone(12.0, "cart-1");
+    if refused {
+        run.evict(12.1, LEADER, "cart-2", 429);
+    }
+    run.lease(12.5, LEADER);
+    run.evict(14.0, LEADER, "other-1", 201);
+    run.gone(15.0, "other-1");
+    meanwhile(&mut run);
+    run.evict(20.0, LEADER, "cart-2", 201);
+    run.gone(21.0, "cart-2");
+    run.verdict()
+}
+
+#[test]
+fn a_drain_that_had_to_stop_or_was_through_is_over_and_the_next_is_another() {
+    let another = |id: &str| Event { event_id: id.into(), ..reboot() };
+    let one = |verdict: &Verdict| verdict.broken().contains(&Check::TooManyDrains);
+    // Nothing says that the first has ended, only that its budget makes it wait.
+    assert!(one(&drained_in_two_goes(true, |_| {})));
+    assert!(one(&drained_in_two_goes(false, |_| {})));
+    assert!(one(&drained_in_two_goes(true, |run| run.announce_event(17.0, "n1", &another("EVENT-3")))));
+    // It was through before another event came.
+    assert!(!one(&drained_in_two_goes(false, |run| run.announce_event(17.0, "n1", &another("EVENT-3")))));
+    // Its event vanished, or somebody said stop.
+    let vanished = |run: &mut Run| {
+        run.azure(13.0, AzureFact::Removed { event: EVENT.into() });
+        run.announce_event(17.0, "n1", &another("EVENT-3"));
+    };
+    assert!(!one(&drained_in_two_goes(true, vanished)));
+    let paused = |run: &mut Run| {
+        run.configure(13.0, &[("paused", "true")]);
+        run.configure(17.0, &[]);
+    };
+    assert!(!one(&drained_in_two_goes(true, paused)));
+    assert!(!one(&drained_in_two_goes(true, |run| run.write(13.0, None, "n1", false, Some(&[EVENT])))));
+    // The other one begins while this one waits; the second go is the one too many then.
+    let overlapping = drained_in_two_goes(true, |run| {
+        run.azure(13.0, AzureFact::Removed { event: EVENT.into() });
+        run.announce_event(17.0, "n1", &another("EVENT-3"));
+        run.evict(19.0, LEADER, "other-2", 201);
+        run.pod(0.1, "other-2", "n2");
+        run.gone(22.0, "other-2");
+    });
+    assert!(one(&overlapping));
+}
+
+#[test]
 fn a_pod_still_there_when_the_event_begins_is_left_behind() {
     let left = |pod: PodSeen| {
         let mut run = released(honest(), 34.0);
@@ -466,6 +603,18 @@ fn a_budget_is_broken_by_mechanic_or_by_others() {
     let mut by_the_vm = released(honest(), 34.0);
     by_the_vm.add(20.1, healthy(1));
     assert_eq!(by_the_vm.verdict().broken(), []);
+
+    // Somebody wants more to be healthy than are, after mechanic was allowed to take one.
+    let stricter = |count, wanted| match healthy(count) {
+        Fact::Budget(seen) => Fact::Budget(BudgetSeen { desired: wanted, ..seen }),
+        other => other,
+    };
+    let mut by_a_person = released(honest(), 34.0);
+    by_a_person.add(16.1, stricter(2, 3));
+    assert_eq!(by_a_person.verdict().broken(), []);
+    let mut by_both = released(honest(), 34.0);
+    by_both.add(16.1, stricter(1, 3));
+    by_both.breaks(Check::BudgetBroken);
 
     let mut by_others = released(honest(), 34.0);
     by_others.add(16.0, Fact::Pod(PodSeen { terminating: true, ..pod("other-1", "n2") }));

@@ -50,21 +50,25 @@ fn impact(timeline: &Timeline<'_>, event: &EventLife<'_>) -> Option<Timestamp> {
 }
 
 /// A budget counts as broken by mechanic where fewer pods than desired are healthy, mechanic has taken some of them
-/// away since the last time all was well, and nobody and nothing else has.
+/// away since the last time all was well, and nobody and nothing else has. What was desired then counts: a person who
+/// asks for more at once takes back what mechanic was allowed.
 fn judge_budget(
     timeline: &Timeline<'_>,
     promises: &Promises,
     states: &[(Timestamp, &BudgetSeen)],
     findings: &mut Findings,
 ) {
-    let mut well_at = None;
+    let mut well = None;
     for (at, budget) in states {
         if budget.healthy >= budget.desired {
-            well_at = Some(*at);
+            well = Some((*at, budget.desired));
             continue;
         }
         // Once for each time that it goes from well to broken.
-        let Some(from) = well_at.take() else { continue };
+        let Some((from, desired)) = well.take() else { continue };
+        if budget.healthy >= desired {
+            continue;
+        }
         let window = (from - COUNTED_WITHIN, *at);
         let Ok(selector) = Selector::try_from(budget.selector.clone()) else {
             let what = format!("the selector of the PodDisruptionBudget {} can't be read.", budget.name);
@@ -91,7 +95,7 @@ fn judge_budget(
             "{}/{} wants {} healthy pods and had {} after {} was taken away.",
             budget.namespace,
             budget.name,
-            budget.desired,
+            desired.min(budget.desired),
             budget.healthy,
             pods.join(", ")
         );

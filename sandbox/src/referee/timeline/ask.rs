@@ -1,6 +1,8 @@
 //! What was the case at a moment: the settings in force, the Nodes that existed, the events of a Node.
 
-use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{EventLife, Timeline, WATCH_LAG};
 use crate::referee::promises::TAKES_EFFECT;
@@ -85,10 +87,9 @@ impl<'a> Timeline<'a> {
         })
     }
 
-    /// Everything that was shown for this Node destroys its VM.
+    /// Something that was shown for this Node destroys its VM, and nothing else that is announced saves it.
     pub(in crate::referee) fn is_emergency(&self, node: &str, at: Timestamp) -> bool {
-        let mut events = self.events_of(node, at).peekable();
-        events.peek().is_some() && events.all(EventLife::destroys_the_vm)
+        self.events_of(node, at).any(EventLife::destroys_the_vm)
     }
 
     /// The label that keeps mechanic away was there, and had been for long enough.
@@ -110,15 +111,32 @@ impl EventLife<'_> {
         matches!(self.event.event_type.as_str(), "Preempt" | "Terminate")
     }
 
+    /// Nothing has to be done about it: it is over sooner than that.
+    fn is_tolerable(&self) -> bool {
+        let short = (0..=TOLERABLE_SECONDS).contains(&self.event.duration_in_seconds);
+        let migration = self.event.description.to_lowercase().contains("live migration");
+        self.event.event_type == "Freeze" && short && !migration
+    }
+
+    /// Its node is not given back while it is there. One that nothing has to be done about, or not so long before, is no
+    /// reason to keep a node that was held for another.
+    pub(in crate::referee) fn holds_its_node(&self, until: Timestamp, lead_time: SignedDuration) -> bool {
+        let last = self.removed.unwrap_or(until).min(until);
+        let not_before = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", &self.event.not_before)
+            .and_then(|time| time.to_datetime()?.to_zoned(TimeZone::UTC));
+        let is_far =
+            not_before.is_ok_and(|not_before| not_before.timestamp().duration_since(last) > lead_time);
+        let has_begun = self.started.is_some_and(|started| started <= last);
+        !self.is_tolerable() && (has_begun || !is_far)
+    }
+
     /// No pod is to be moved for it: it is over sooner than that, or nobody knows what it is.
     pub(in crate::referee) fn moves_no_pod(&self) -> bool {
         match self.event.event_type.as_str() {
             "Reboot" | "Redeploy" | "Preempt" | "Terminate" => false,
             "Freeze" => {
-                let short = (0..=TOLERABLE_SECONDS).contains(&self.event.duration_in_seconds);
-                let migration = self.event.description.to_lowercase().contains("live migration");
                 let too_late = self.started == Some(self.announced);
-                (short && !migration) || too_late
+                self.is_tolerable() || too_late
             }
             _ => true,
         }

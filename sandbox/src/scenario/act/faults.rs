@@ -20,6 +20,8 @@ pub(super) struct Faults {
 struct InForce {
     handle: FaultHandle,
     until: Option<Instant>,
+    /// It is no failure if it meets no request.
+    may_idle: bool,
 }
 
 impl Faults {
@@ -52,9 +54,15 @@ impl Faults {
         }
     }
 
+    pub(super) fn let_idle(&mut self, name: &str) {
+        if let Some(fault) = self.all.get_mut(name) {
+            fault.may_idle = true;
+        }
+    }
+
     /// A fault that met no request has tried nothing.
     pub(super) fn that_met_nothing(&self) -> Vec<String> {
-        let idle = self.all.iter().filter(|(_, fault)| fault.handle.hits() == 0);
+        let idle = self.all.iter().filter(|(_, fault)| !fault.may_idle && fault.handle.hits() == 0);
         idle.map(|(name, _)| format!("the fault {name} met no request")).collect()
     }
 }
@@ -72,7 +80,7 @@ impl Actor<'_> {
         let fault = Fault { requests, effect: self.effect(&script.effect), times: script.times };
         let until = script.r#for.map(|time| Instant::now() + time.at(self.speed));
         let handle = self.proxy()?.inject(fault);
-        self.faults.all.insert(script.name.clone(), InForce { handle, until });
+        self.faults.all.insert(script.name.clone(), InForce { handle, until, may_idle: false });
         Ok(())
     }
 

@@ -22,11 +22,12 @@ impl Actor<'_> {
 
     pub(super) async fn stop(&mut self, process: &Process) -> Result<()> {
         let pods = self.processes(process).await?;
+        // Before anything can fail, or what stands still by then would never go on.
+        self.stopped.push((process.clone(), pods.clone()));
         for pod in &pods {
             self.note(format!("stops {}, which is {}", pod.pod, in_words(process)));
             signal(pod, Signal::STOP)?;
         }
-        self.stopped.push((process.clone(), pods));
         Ok(())
     }
 

@@ -55,6 +55,10 @@ impl<'s> Steps<'s> {
         match action {
             Action::Pick(pick) => self.pick(pick),
             Action::WaitFor(wait) => self.wait_for(wait),
+            Action::Try(action) if matches!(**action, Action::Try(_) | Action::WaitFor(_)) => {
+                Err("there is no trying to try or to wait: what is waited for is expected".into())
+            }
+            Action::Try(action) => self.action(action),
             Action::Announce(announce) => self.announce(announce),
             Action::Change(change) => {
                 self.event(&change.event)?;

@@ -56,6 +56,7 @@ fn a_script_that_makes_sense_is_read() {
   - at: 30s
     do:
       - cut-watches
+      - try: { kill: follower }
       - continue: { probe: apps/1 }
       - wait-for: { held: reboot, within: 5s }
       - start: reboot
@@ -64,7 +65,7 @@ fn a_script_that_makes_sense_is_read() {
 "#;
     let scenario = Scenario::read("afternoon.yaml", &script(steps)).unwrap();
     assert_eq!(scenario.config["max-concurrent-drains"], "2");
-    assert_eq!(scenario.actions().count(), 14);
+    assert_eq!(scenario.actions().count(), 15);
 }
 
 #[test]
@@ -92,6 +93,8 @@ fn names_must_be_given_before_they_are_used() {
     refused_step("announce: { event: reboot, type: Reboot, on: apps/1 }", "taken already");
     refused_step("continue: leader", "never stopped");
     refused_step("unmute: apps/1", "never muted");
+    refused_step("try: { power-off: nobody }", "there is: reboot");
+    refused_step("try: { wait-for: { held: reboot } }", "no trying");
 }
 
 #[test]
