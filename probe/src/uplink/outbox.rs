@@ -80,7 +80,8 @@ impl Outbox {
 }
 
 impl Told {
-    /// Hello first, then the document, also after each further Hello, then heartbeats: evidence never runs ahead of what it is about.
+    /// Hello first, then the document, also after each further Hello, then heartbeats: evidence never runs ahead of
+    /// what it is about.
     fn due(
         &mut self,
         reading: &mut Reading,

@@ -39,7 +39,7 @@ impl Default for Settings {
             emergency_concurrent_drains: Amount::Percent(50),
             max_unavailable_nodes: Amount::Percent(50),
             max_cordoned: Amount::Percent(50),
-            lead_time: Duration::from_mins(30),
+            lead_time: Duration::from_mins(10),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_terminate: Duration::from_mins(10),
