@@ -227,7 +227,7 @@ impl Act {
 /// What a drain is told: in a dry run to look, whatever the plan would do.
 fn order(fleet: &Snapshot, decision: &Decision) -> DrainOrder {
     match decision.drain {
-        DrainOrder::Run(worst) if fleet.config.dry_run => DrainOrder::Look(worst),
+        DrainOrder::Run(departure) if fleet.config.dry_run => DrainOrder::Look(departure),
         order => order,
     }
 }

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     claim::{Claim, ClaimPhase},
     coverage::{Coverage, Observed},
-    deadline::{is_due, is_emergency, time_left, time_needed},
-    decide::{Decision, DrainOrder, NodeWrite, Phase},
+    deadline::{is_due, is_emergency, is_urgent, time_left, time_needed},
+    decide::{Decision, Departure, DrainOrder, NodeWrite, Phase},
     event::{EventStatus, EventType, ScheduledEvent},
     fleet::{ClaimOnNode, Fleet, Node},
     neighbours::Neighbours,
@@ -171,6 +171,13 @@ impl<'a> Assessment<'a> {
         }
     }
 
+    /// What pods are to leave for, where that is `events`.
+    fn departure(&self, events: &[&ScheduledEvent]) -> Departure {
+        let worst = events.iter().map(|event| event.event_type()).max().unwrap_or(EventType::Unknown);
+        let urgent = events.iter().any(|event| is_urgent(event, self.now.wall, self.needed));
+        Departure { worst, urgent }
+    }
+
     /// The pods can hardly be moved before one of `events` begins.
     fn at_risk(&self, events: &[&ScheduledEvent]) -> Option<Reason> {
         let announced = events
@@ -184,11 +191,6 @@ impl<'a> Assessment<'a> {
             needed: self.needed,
         })
     }
-}
-
-/// The costliest of `events`.
-fn worst(events: &[&ScheduledEvent]) -> EventType {
-    events.iter().map(|event| event.event_type()).max().unwrap_or(EventType::Unknown)
 }
 
 fn to_drain<'a>(events: &[&'a ScheduledEvent]) -> Vec<&'a ScheduledEvent> {

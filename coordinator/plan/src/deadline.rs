@@ -52,10 +52,14 @@ pub(crate) fn is_due(event: &ScheduledEvent, now: Timestamp, lead_time: Duration
     time_left(event, now) <= lead_time.max(needed)
 }
 
+/// Whether this is the latest safe start of a drain for `event`, or later. A Preempt leaves no time to wait at all.
+pub(crate) fn is_urgent(event: &ScheduledEvent, now: Timestamp, needed: Duration) -> bool {
+    event.event_type() == EventType::Preempt || time_left(event, now) <= needed
+}
+
 /// Whether limits yield for `event`: it destroys the machine, and this is the latest safe start.
 pub(crate) fn is_emergency(event: &ScheduledEvent, now: Timestamp, needed: Duration) -> bool {
-    let event_type = event.event_type();
-    event_type == EventType::Preempt || (event_type.destroys() && time_left(event, now) <= needed)
+    event.event_type().destroys() && is_urgent(event, now, needed)
 }
 
 #[cfg(test)]

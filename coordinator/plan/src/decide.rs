@@ -69,17 +69,26 @@ pub enum NodeWrite {
     },
 }
 
-/// What is to be done with a node's pods. The event type is the costliest that they are to leave for.
+/// What is to be done with a node's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainOrder {
     /// Evict nothing, watch nothing.
     Stop,
     /// Evict nothing, but know which pods there are: how long they need decides when a drain must begin.
-    Look(EventType),
+    Look(Departure),
     /// Evict; the claim says so already.
-    Run(EventType),
+    Run(Departure),
     /// Evict nothing, but watch until nothing that was evicted is terminating any more.
     Settle,
+}
+
+/// What pods are to leave a node for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The costliest of the events.
+    pub worst: EventType,
+    /// The latest safe start has come: no pod waits for another, or for its own wish, any more.
+    pub urgent: bool,
 }
 
 /// Decides for the whole fleet.

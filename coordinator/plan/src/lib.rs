@@ -30,14 +30,14 @@ pub use claim::{
 };
 pub use config::{Accepted, Amount, Config, Refusal};
 pub use coverage::{Coverage, MUTE_AFTER};
-pub use decide::{Decision, DrainOrder, NodeWrite, Phase, Plan, plan};
+pub use decide::{Decision, Departure, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};
 pub use fleet::{
     ClaimOnNode, Document, DrainProgress, DrainStage, Evidence, Fleet, Listed, Node, Pending, Probe, ProbeVm,
     Readiness, VmEventCondition,
 };
 pub use identity::VmReference;
-pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, classify};
+pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, Wave, classify};
 pub use reason::{Reason, ReasonCode};
 pub use response::Response;
 pub use time::{Monotonic, Now, parse_not_before};

@@ -2,10 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{event::EventType, reason::ReasonCode};
+use crate::{decide::Departure, reason::ReasonCode};
 
 /// A pod, as far as a drain must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Pod {
     /// Namespace.
     pub namespace: String,
@@ -21,6 +23,11 @@ pub struct Pod {
     pub mirror: bool,
     /// Has a volume of type `emptyDir`.
     pub empty_dir: bool,
+    /// Asks by an annotation not to be moved: `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"` or
+    /// `karpenter.sh/do-not-disrupt: "true"`.
+    pub asks_to_stay: bool,
+    /// When it goes, among the pods of its node.
+    pub wave: Wave,
     /// Has a `deletionTimestamp`.
     pub terminating: bool,
     /// `spec.terminationGracePeriodSeconds`.
@@ -34,6 +41,15 @@ pub enum PodPhase {
     Active,
     /// Succeeded or Failed.
     Finished,
+}
+
+/// Pods go in waves; the next one starts when the last is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wave {
+    /// All others.
+    Ordinary,
+    /// Priority class `system-cluster-critical` or `system-node-critical`: the others may need them to the end.
+    Critical,
 }
 
 /// A pod's controller.
@@ -50,6 +66,10 @@ pub struct Controller {
 pub enum Verdict {
     /// It is evicted.
     Evict,
+    /// It is evicted once the waves before it are gone.
+    WaitingForWave,
+    /// It asks not to be moved, so it is evicted at the latest safe start and not sooner.
+    ProtectedForNow,
     /// It is evicted as soon as its PodDisruptionBudget allows.
     BlockedByBudget,
     /// The API server refused the eviction for another reason; it is tried again.
@@ -64,6 +84,8 @@ pub enum Verdict {
     Unmanaged,
     /// An eviction would delete its data, which outlives the event.
     EmptyDir,
+    /// It asks not to be moved, and outlives the event here.
+    Protected,
     /// The leader's own pod.
     Leader,
 }
@@ -97,11 +119,11 @@ pub struct BudgetOverPod {
 /// Decides what a drain does with a pod: kubectl's rules, but what must stay, stays, and the others go.
 ///
 /// Where the machine keeps its disks, a pod that would lose something by leaving stays; where it doesn't,
-/// staying saves nothing. `worst` is the costliest event that the node is drained for.
+/// staying saves nothing. `leaving` is the first wave that isn't gone from the node yet.
 #[must_use]
-pub fn classify(pod: &Pod, leader_pod_uid: &str, worst: EventType) -> Verdict {
+pub fn classify(pod: &Pod, leader_pod_uid: &str, departure: Departure, leaving: Wave) -> Verdict {
     let finished = pod.phase == PodPhase::Finished;
-    let outlives_event = worst.keeps_disks();
+    let outlives_event = departure.worst.keeps_disks();
     if pod.mirror {
         Verdict::MirrorPod
     } else if pod.controller.as_ref().is_some_and(Controller::is_daemon_set) && !finished {
@@ -116,6 +138,14 @@ pub fn classify(pod: &Pod, leader_pod_uid: &str, worst: EventType) -> Verdict {
         Verdict::Unmanaged
     } else if outlives_event && pod.empty_dir {
         Verdict::EmptyDir
+    } else if outlives_event && pod.asks_to_stay {
+        Verdict::Protected
+    } else if departure.urgent {
+        Verdict::Evict
+    } else if pod.asks_to_stay {
+        Verdict::ProtectedForNow
+    } else if pod.wave > leaving {
+        Verdict::WaitingForWave
     } else {
         Verdict::Evict
     }
@@ -138,7 +168,15 @@ impl Verdict {
     /// Whether the drain goes on until the pod is gone.
     #[must_use]
     pub fn must_leave(self) -> bool {
-        matches!(self, Self::Evict | Self::BlockedByBudget | Self::EvictionRefused | Self::Terminating)
+        matches!(
+            self,
+            Self::Evict
+                | Self::WaitingForWave
+                | Self::ProtectedForNow
+                | Self::BlockedByBudget
+                | Self::EvictionRefused
+                | Self::Terminating
+        )
     }
 
     /// The stable code.
@@ -146,6 +184,8 @@ impl Verdict {
     pub fn code(self) -> ReasonCode {
         match self {
             Self::Evict => ReasonCode::Evict,
+            Self::WaitingForWave => ReasonCode::WaitingForWave,
+            Self::ProtectedForNow => ReasonCode::ProtectedForNow,
             Self::BlockedByBudget => ReasonCode::BlockedByBudget,
             Self::EvictionRefused => ReasonCode::EvictionRefused,
             Self::Terminating => ReasonCode::Terminating,
@@ -153,6 +193,7 @@ impl Verdict {
             Self::DaemonSetPod => ReasonCode::DaemonSetPod,
             Self::Unmanaged => ReasonCode::Unmanaged,
             Self::EmptyDir => ReasonCode::EmptyDir,
+            Self::Protected => ReasonCode::Protected,
             Self::Leader => ReasonCode::Leader,
         }
     }
@@ -162,6 +203,10 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Evict => "it is being evicted",
+            Self::WaitingForWave => "it is critical and leaves when the others are gone",
+            Self::ProtectedForNow => {
+                "it asks not to be moved, so it stays until the latest safe start, and is evicted then"
+            }
             Self::BlockedByBudget => "its PodDisruptionBudget allows no eviction now; it is tried again",
             Self::EvictionRefused => "the API server refused its eviction; it is tried again",
             Self::Terminating => "it is terminating",
@@ -171,6 +216,7 @@ impl fmt::Display for Verdict {
                 "it stays, since nothing would bring it back elsewhere and it outlives the event"
             }
             Self::EmptyDir => "it stays, since an eviction would delete its emptyDir and the event doesn't",
+            Self::Protected => "it stays, since it asks not to be moved and outlives the event",
             Self::Leader => "it stays, since it is the coordinator that leads",
         })
     }
@@ -179,6 +225,11 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventType;
+
+    fn departure(worst: EventType) -> Departure {
+        Departure { worst, urgent: false }
+    }
 
     fn pod() -> Pod {
         Pod {
@@ -189,6 +240,8 @@ mod tests {
             controller: controller("apps/v1", "ReplicaSet"),
             mirror: false,
             empty_dir: false,
+            asks_to_stay: false,
+            wave: Wave::Ordinary,
             terminating: false,
             grace: Duration::from_secs(30),
         }
@@ -228,10 +281,13 @@ mod tests {
             ("unmanaged", Pod { controller: None, ..pod() }, Verdict::Unmanaged),
             ("unmanaged and finished", Pod { controller: None, ..finished }, Verdict::Evict),
             ("with emptyDir", Pod { empty_dir: true, ..pod() }, Verdict::EmptyDir),
+            ("that asks to stay", Pod { asks_to_stay: true, ..pod() }, Verdict::Protected),
+            ("critical", Pod { wave: Wave::Critical, ..pod() }, Verdict::WaitingForWave),
             ("the leader itself", Pod { uid: "leader".into(), ..pod() }, Verdict::Leader),
         ];
         for (name, pod, expected) in cases {
-            assert_eq!(classify(&pod, "leader", EventType::Reboot), expected, "{name}");
+            let verdict = classify(&pod, "leader", departure(EventType::Reboot), Wave::Ordinary);
+            assert_eq!(verdict, expected, "{name}");
         }
     }
 
@@ -247,8 +303,36 @@ mod tests {
             (EventType::Preempt, false),
         ] {
             let expected = |verdict| if stays { verdict } else { Verdict::Evict };
-            assert_eq!(classify(&unmanaged, "", worst), expected(Verdict::Unmanaged), "{worst:?}");
-            assert_eq!(classify(&with_data, "", worst), expected(Verdict::EmptyDir), "{worst:?}");
+            let verdict = |pod| classify(pod, "", departure(worst), Wave::Ordinary);
+            assert_eq!(verdict(&unmanaged), expected(Verdict::Unmanaged), "{worst:?}");
+            assert_eq!(verdict(&with_data), expected(Verdict::EmptyDir), "{worst:?}");
         }
+    }
+
+    #[test]
+    fn who_asks_to_stay_is_waited_for_until_the_latest_safe_start_where_the_machine_goes() {
+        let protected = Pod { asks_to_stay: true, ..pod() };
+        for (worst, urgent, expected) in [
+            (EventType::Freeze, true, Verdict::Protected),
+            (EventType::Reboot, true, Verdict::Protected),
+            (EventType::Redeploy, false, Verdict::ProtectedForNow),
+            (EventType::Terminate, false, Verdict::ProtectedForNow),
+            (EventType::Terminate, true, Verdict::Evict),
+            (EventType::Preempt, true, Verdict::Evict),
+        ] {
+            let verdict = classify(&protected, "", Departure { worst, urgent }, Wave::Ordinary);
+            assert_eq!(verdict, expected, "{worst:?} {urgent}");
+        }
+    }
+
+    #[test]
+    fn a_critical_pod_leaves_after_the_others_or_when_there_is_no_more_time() {
+        let critical = Pod { wave: Wave::Critical, ..pod() };
+        let verdict = |urgent, leaving| {
+            classify(&critical, "", Departure { worst: EventType::Redeploy, urgent }, leaving)
+        };
+        assert_eq!(verdict(false, Wave::Ordinary), Verdict::WaitingForWave);
+        assert_eq!(verdict(false, Wave::Critical), Verdict::Evict);
+        assert_eq!(verdict(true, Wave::Ordinary), Verdict::Evict);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Controller, EventType, Pod, PodPhase, PodReport, Verdict, classify};
+use mechanic_plan::{Controller, Departure, Pod, PodPhase, PodReport, Verdict, Wave, classify};
 use tokio::time::Instant;
 
 use super::{
@@ -17,6 +17,9 @@ use super::{
 use crate::fleet::{BudgetNow, Budgets};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// What people write on pods that nobody is to move.
+const STAY: [(&str, &str); 2] =
+    [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
 /// What the API server sets where nothing is said.
 const USUAL_GRACE: Duration = Duration::from_secs(30);
 
@@ -27,8 +30,8 @@ pub(super) struct Pods {
     turns: Turns,
     /// By the UID of a pod whose eviction is on its way: the budget behind which it is.
     taken: HashMap<String, BudgetKey>,
-    /// The costliest event that they are to leave for.
-    worst: EventType,
+    /// What they are to leave for.
+    departure: Departure,
     by_uid: BTreeMap<String, Tracked>,
     /// What the watch's list under way has shown so far.
     listing: HashSet<String>,
@@ -59,21 +62,21 @@ pub(super) struct Target {
 }
 
 impl Pods {
-    pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>, worst: EventType) -> Self {
+    pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>, departure: Departure) -> Self {
         Self {
             leader_pod_uid,
             budgets,
             turns: Turns::default(),
             taken: HashMap::new(),
-            worst,
+            departure,
             by_uid: BTreeMap::new(),
             listing: HashSet::new(),
         }
     }
 
-    /// The pods are to leave for another event.
-    pub(super) fn leave_for(&mut self, worst: EventType) {
-        self.worst = worst;
+    /// The pods are to leave for something else, or more urgently.
+    pub(super) fn leave_for(&mut self, departure: Departure) {
+        self.departure = departure;
     }
 
     /// Takes in a pod as the API server shows it.
@@ -133,9 +136,9 @@ impl Pods {
 
     /// The pods whose eviction is to be sent now, marked as on their way.
     pub(super) fn take_targets(&mut self, now: Instant) -> Vec<Target> {
-        let (leader, worst) = (&self.leader_pod_uid, self.worst);
+        let (leader, departure, leaving) = (&self.leader_pod_uid, self.departure, self.first_wave());
         let due = self.by_uid.values_mut().filter(|tracked| {
-            classify(&tracked.pod, leader, worst) == Verdict::Evict
+            classify(&tracked.pod, leader, departure, leaving) == Verdict::Evict
                 && !tracked.in_flight
                 && !tracked.evicted
                 && tracked.not_before.is_none_or(|not_before| not_before <= now)
@@ -157,11 +160,12 @@ impl Pods {
 
     /// When the next eviction may be tried that can't be now, unless its budget opens before.
     pub(super) fn next_try(&self) -> Option<Instant> {
+        let leaving = self.first_wave();
         let waiting = self
             .by_uid
             .values()
             .filter(|tracked| !tracked.in_flight && !tracked.evicted)
-            .filter(|tracked| self.verdict(tracked) == Verdict::Evict);
+            .filter(|tracked| self.verdict(tracked, leaving) == Verdict::Evict);
         let next = |tracked: &Tracked| {
             let turn = tracked.budget(&self.budgets).and_then(|(key, _)| self.turns.next(&key));
             tracked.not_before.max(turn)
@@ -212,11 +216,22 @@ impl Pods {
 
     /// Whether the pod is still to be evicted, as the watch shows it now.
     pub(super) fn is_wanted(&self, uid: &str) -> bool {
-        self.by_uid.get(uid).is_some_and(|tracked| self.verdict(tracked) == Verdict::Evict)
+        let leaving = self.first_wave();
+        self.by_uid.get(uid).is_some_and(|tracked| self.verdict(tracked, leaving) == Verdict::Evict)
     }
 
-    fn verdict(&self, tracked: &Tracked) -> Verdict {
-        classify(&tracked.pod, &self.leader_pod_uid, self.worst)
+    fn verdict(&self, tracked: &Tracked, leaving: Wave) -> Verdict {
+        classify(&tracked.pod, &self.leader_pod_uid, self.departure, leaving)
+    }
+
+    /// The first wave that isn't gone yet.
+    fn first_wave(&self) -> Wave {
+        let leaving = self
+            .by_uid
+            .values()
+            .filter(|tracked| self.verdict(tracked, tracked.pod.wave).must_leave())
+            .map(|tracked| tracked.pod.wave);
+        leaving.min().unwrap_or(Wave::Critical)
     }
 
     /// Pods that must leave and haven't.
@@ -234,7 +249,8 @@ impl Pods {
 
     /// Pods that are terminating, whoever asked for it: an earlier leader may have.
     pub(super) fn terminating(&self) -> usize {
-        self.by_uid.values().filter(|tracked| self.verdict(tracked) == Verdict::Terminating).count()
+        let leaving = self.first_wave();
+        self.by_uid.values().filter(|tracked| self.verdict(tracked, leaving) == Verdict::Terminating).count()
     }
 
     /// When the next eviction without an answer can no longer land.
@@ -244,8 +260,9 @@ impl Pods {
 
     /// What is left, but for the node's own pods.
     pub(super) fn reports(&self) -> Vec<PodReport> {
+        let leaving = self.first_wave();
         let report = |tracked: &Tracked| {
-            let verdict = self.verdict(tracked);
+            let verdict = self.verdict(tracked, leaving);
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
             let budget = self.budgets.over(&namespace, &tracked.labels);
             let waits = tracked.ready && !tracked.in_flight && !tracked.evicted;
@@ -302,6 +319,13 @@ fn read(pod: &ApiPod) -> Option<Pod> {
         mirror: metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
             || metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Node"),
         empty_dir: volumes.into_iter().flatten().any(|volume| volume.empty_dir.is_some()),
+        asks_to_stay: STAY.iter().any(|(annotation, value)| {
+            metadata.annotations.as_ref().and_then(|all| all.get(*annotation)).is_some_and(|is| is == value)
+        }),
+        wave: match pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()) {
+            Some("system-cluster-critical" | "system-node-critical") => Wave::Critical,
+            _ => Wave::Ordinary,
+        },
         terminating: metadata.deletion_timestamp.is_some(),
         grace: pod
             .spec
@@ -313,12 +337,15 @@ fn read(pod: &ApiPod) -> Option<Pod> {
 
 #[cfg(test)]
 mod tests {
+    use mechanic_plan::EventType;
     use serde_json::json;
 
     use super::*;
 
+    const REBOOT: Departure = Departure { worst: EventType::Reboot, urgent: false };
+
     fn no_pods() -> Pods {
-        Pods::new(String::new(), Arc::default(), EventType::Reboot)
+        Pods::new(String::new(), Arc::default(), REBOOT)
     }
 
     fn pod(name: &str, uid: &str) -> ApiPod {
@@ -369,7 +396,7 @@ mod tests {
             budgets.apply(&serde_json::from_value(budget).unwrap());
         };
         allows(0);
-        let mut pods = Pods::new(String::new(), Arc::clone(&budgets), EventType::Reboot);
+        let mut pods = Pods::new(String::new(), Arc::clone(&budgets), REBOOT);
         let now = Instant::now();
         for number in 0..5 {
             let mut pod = pod(&format!("a-{number}"), &number.to_string());
@@ -400,7 +427,7 @@ mod tests {
             "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": 1},
         });
         budgets.apply(&serde_json::from_value(budget).unwrap());
-        let mut pods = Pods::new(String::new(), budgets, EventType::Reboot);
+        let mut pods = Pods::new(String::new(), budgets, REBOOT);
         let now = Instant::now();
         let ready = |uid: &str| {
             let mut pod = pod(&format!("a-{uid}"), uid);
@@ -474,6 +501,39 @@ mod tests {
         assert_eq!(pods.evicted(now), 1);
         let certain = pods.next_certainty(now).unwrap();
         assert_eq!((pods.evicted(certain), pods.next_certainty(certain)), (0, None));
+    }
+
+    #[test]
+    fn the_critical_pods_go_when_the_others_are_gone() {
+        let mut pods = no_pods();
+        let now = Instant::now();
+        let mut critical = pod("a", "1");
+        critical.spec =
+            serde_json::from_value(json!({"containers": [], "priorityClassName": "system-node-critical"}))
+                .unwrap();
+        pods.apply(&critical);
+        pods.apply(&pod("b", "2"));
+        let uids = |targets: Vec<Target>| targets.into_iter().map(|target| target.uid).collect::<Vec<_>>();
+        assert_eq!(uids(pods.take_targets(now)), ["2"]);
+        pods.settle("2", Some(&Outcome::Evicted), now, Duration::ZERO);
+        assert_eq!(uids(pods.take_targets(now)), [""; 0], "it is still there");
+        assert_eq!(pods.reports()[0].verdict, Verdict::WaitingForWave);
+        pods.delete(&pod("b", "2"));
+        assert_eq!(uids(pods.take_targets(now)), ["1"]);
+    }
+
+    #[test]
+    fn what_people_write_on_a_pod_that_is_to_stay_is_read() {
+        for (annotation, value, stays) in [
+            ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", true),
+            ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", false),
+            ("karpenter.sh/do-not-disrupt", "true", true),
+            ("karpenter.sh/do-not-disrupt", "false", false),
+        ] {
+            let mut pod = pod("a", "1");
+            pod.metadata.annotations = Some(BTreeMap::from([(annotation.to_owned(), value.to_owned())]));
+            assert_eq!(read(&pod).unwrap().asks_to_stay, stays, "{annotation}: {value}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{DrainOrder, DrainProgress, DrainStage, EventType};
+use mechanic_plan::{Departure, DrainOrder, DrainProgress, DrainStage, EventType};
 use rand::Rng;
 use tokio::{sync::watch, time::Instant};
 
@@ -69,9 +69,9 @@ impl Drain {
     /// Runs it, and reports to the fleet as it goes.
     pub(crate) async fn run(self) {
         let node = self.target.node_name.as_str();
-        let worst = self.worst().unwrap_or(EventType::Unknown);
+        let departure = self.departure().unwrap_or(Departure { worst: EventType::Unknown, urgent: false });
         let (leader, budgets) = (self.target.leader_pod_uid.clone(), self.fleet.budgets());
-        let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets, worst)));
+        let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets, departure)));
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
         let mut orders = self.orders.clone();
@@ -82,8 +82,8 @@ impl Drain {
             let order = *self.orders.borrow();
             let run = matches!(order, DrainOrder::Run(_));
             let now = Instant::now();
-            if let Some(worst) = self.worst() {
-                lock(&pods).leave_for(worst);
+            if let Some(departure) = self.departure() {
+                lock(&pods).leave_for(departure);
             }
             if run && course.evicting_since.is_none() {
                 tracing::info!(node, "evictions begin");
@@ -113,7 +113,7 @@ impl Drain {
                     listing = None;
                 }
                 // There is no time to look twice.
-                Some(_) if order == DrainOrder::Run(EventType::Preempt) => {
+                Some(_) if self.departure().is_some_and(|to| to.worst == EventType::Preempt) => {
                     self.report(&pods, true, DrainStage::Clean);
                     return;
                 }
@@ -146,10 +146,10 @@ impl Drain {
         matches!(*self.orders.borrow(), DrainOrder::Run(_))
     }
 
-    /// The costliest event that the pods are to leave for.
-    fn worst(&self) -> Option<EventType> {
+    /// What the pods are to leave for.
+    fn departure(&self) -> Option<Departure> {
         match *self.orders.borrow() {
-            DrainOrder::Look(worst) | DrainOrder::Run(worst) => Some(worst),
+            DrainOrder::Look(departure) | DrainOrder::Run(departure) => Some(departure),
             DrainOrder::Settle | DrainOrder::Stop => None,
         }
     }

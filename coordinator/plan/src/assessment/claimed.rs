@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Assessment, Wish, WishKind, hold, phase_of, to_drain, why_not_acted_on, worst};
+use super::{Assessment, Wish, WishKind, hold, phase_of, to_drain, why_not_acted_on};
 use crate::{
     claim::{Claim, ClaimPhase, ClaimedEvent},
     coverage::Coverage,
@@ -153,7 +153,7 @@ impl Assessment<'_> {
             ClaimPhase::Cordoned => {
                 let fresh = self.is_report_fresh();
                 let reason = if fresh { Reason::StartingDrain } else { Reason::ReportTooOld };
-                (Phase::Cordoned, reason, DrainOrder::Look(worst(drain)))
+                (Phase::Cordoned, reason, DrainOrder::Look(self.departure(drain)))
             }
             ClaimPhase::Draining => {
                 // Not before the claim is this leader's and names what pods leave for, and the cordon stands.
@@ -162,8 +162,8 @@ impl Assessment<'_> {
                 let named: Vec<&ScheduledEvent> = named.copied().collect();
                 let order = match (stands, named.is_empty()) {
                     (false, _) => DrainOrder::Stop,
-                    (true, true) => DrainOrder::Look(worst(drain)),
-                    (true, false) => DrainOrder::Run(worst(&named)),
+                    (true, true) => DrainOrder::Look(self.departure(drain)),
+                    (true, false) => DrainOrder::Run(self.departure(&named)),
                 };
                 (Phase::Draining, draining(known), order)
             }

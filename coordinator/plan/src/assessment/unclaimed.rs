@@ -1,6 +1,6 @@
 //! A node that mechanic doesn't hold: shall it?
 
-use super::{Assessment, Wish, WishKind, to_drain, why_not_acted_on, worst};
+use super::{Assessment, Wish, WishKind, to_drain, why_not_acted_on};
 use crate::{
     claim::Claim,
     coverage::Coverage,
@@ -32,7 +32,7 @@ impl<'a> Assessment<'a> {
         let drain = to_drain(&events);
         let mut decision = self.decision(Phase::Noticed, why_not_acted_on(first));
         if !drain.is_empty() {
-            decision.drain = DrainOrder::Look(worst(&drain));
+            decision.drain = DrainOrder::Look(self.departure(&drain));
         }
         if due.is_empty() {
             return (decision, None);

@@ -50,6 +50,8 @@ pub enum ReasonCode {
     ProofOverdue,
     // What is done with a pod.
     Evict,
+    WaitingForWave,
+    ProtectedForNow,
     BlockedByBudget,
     EvictionRefused,
     Terminating,
@@ -57,6 +59,7 @@ pub enum ReasonCode {
     DaemonSetPod,
     Unmanaged,
     EmptyDir,
+    Protected,
     Leader,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use mechanic_plan::{Amount, Claim, ClaimOnNode, Config};
+use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, Wave};
 
 use crate::world::{
     Announcement, Budget, Change, ConditionSays, Faults, Impact, Random, START, Workload, World, rfc_1123,
@@ -141,6 +141,8 @@ fn add_workloads(world: &mut World, random: &mut Random, pools: &[String], capac
             replaces_at_once: kind > 2,
             is_managed: kind != 0,
             empty_dir: kind == 3,
+            asks_to_stay: kind == 4,
+            wave: if kind == 5 { Wave::Critical } else { Wave::Ordinary },
             ..Workload::new(&pool, replicas)
         });
         placed += replicas;

@@ -91,7 +91,9 @@ impl Deadlines {
         for pod in &world.machines[number].pods {
             let seen = world.pod_as_seen(*pod);
             let workload = &world.workloads[world.pods[pod.0].workload];
-            let stays = workload.empty_dir || !workload.is_managed;
+            let keeps_disks = world.azure.events[id].event.event_type().keeps_disks();
+            let may_stay = workload.empty_dir || workload.asks_to_stay || !workload.is_managed;
+            let stays = may_stay && keeps_disks;
             let held = self.held_by_budget.get(&seen.name);
             let held = held.is_some_and(|at| at + workload.grace + 10 >= world.time);
             let running = !matches!(world.pods[pod.0].state, PodState::Down | PodState::Gone);

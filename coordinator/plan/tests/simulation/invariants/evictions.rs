@@ -84,7 +84,7 @@ pub(super) fn pods_that_may_stay_are_left_alone(world: &World, eviction: &Evicti
         .map(mechanic_plan::ScheduledEvent::event_type)
         .all(|event_type| matches!(event_type, EventType::Freeze | EventType::Reboot));
     let workload = &world.workloads[world.pods[eviction.pod.0].workload];
-    if keeps_disks && (workload.empty_dir || !workload.is_managed) {
+    if keeps_disks && (workload.empty_dir || workload.asks_to_stay || !workload.is_managed) {
         world.broken(
             &world.machines[eviction.machine].node,
             "a pod is evicted that outlives the event where it is, and would lose something",

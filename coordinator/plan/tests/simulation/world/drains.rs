@@ -6,8 +6,8 @@ use std::{
 };
 
 use mechanic_plan::{
-    BudgetOverPod, Controller, DrainOrder, DrainProgress, DrainStage, EventType, Plan, Pod, PodPhase,
-    PodReport, Verdict, classify,
+    BudgetOverPod, Controller, Departure, DrainOrder, DrainProgress, DrainStage, EventType, Plan, Pod,
+    PodPhase, PodReport, Verdict, Wave, classify,
 };
 
 use super::{World, pods::Answer, pods::PodId, pods::PodState};
@@ -20,7 +20,7 @@ const SETTLE: u64 = 5;
 #[derive(Debug)]
 pub(crate) struct Drain {
     order: DrainOrder,
-    worst: EventType,
+    departure: Departure,
     lists_at: u64,
     evicting_since: Option<u64>,
     /// When the first clean list was made.
@@ -45,7 +45,7 @@ impl Drain {
     fn new(lists_at: u64) -> Self {
         Self {
             order: DrainOrder::Stop,
-            worst: EventType::Unknown,
+            departure: Departure { worst: EventType::Unknown, urgent: false },
             lists_at,
             evicting_since: None,
             clean_since: None,
@@ -77,8 +77,8 @@ impl World {
             }
             let Some(mut drain) = self.shell.drains.remove(&number) else { continue };
             drain.order = decision.drain;
-            if let DrainOrder::Look(worst) | DrainOrder::Run(worst) = decision.drain {
-                drain.worst = worst;
+            if let DrainOrder::Look(departure) | DrainOrder::Run(departure) = decision.drain {
+                drain.departure = departure;
             }
             evictions.extend(self.send_evictions(number, &mut drain));
             let progress = self.progress(number, &mut drain);
@@ -100,9 +100,10 @@ impl World {
         if !run || self.time < drain.lists_at {
             return evictions;
         }
+        let leaving = self.first_wave(number, drain);
         for id in self.machines[number].pods.clone() {
             let waits = drain.retry_at.get(&id).is_some_and(|at| *at > self.time);
-            let verdict = classify(&self.pod_as_seen(id), "", drain.worst);
+            let verdict = classify(&self.pod_as_seen(id), "", drain.departure, leaving);
             if waits || verdict != Verdict::Evict || drain.evicted.contains(&id) {
                 continue;
             }
@@ -123,8 +124,9 @@ impl World {
     fn progress(&self, number: usize, drain: &mut Drain) -> DrainProgress {
         let listed = self.time >= drain.lists_at;
         let ids = &self.machines[number].pods;
-        let pods: Vec<PodReport> =
-            if listed { ids.iter().map(|id| self.report(*id, drain)).collect() } else { Vec::new() };
+        let leaving = self.first_wave(number, drain);
+        let report = |id: &PodId| self.report(*id, drain, leaving);
+        let pods: Vec<PodReport> = if listed { ids.iter().map(report).collect() } else { Vec::new() };
         let evicted = ids.iter().filter(|id| drain.evicted.contains(id)).count();
         let terminating = pods.iter().filter(|pod| pod.verdict == Verdict::Terminating).count();
         let quiet = listed && !pods.iter().any(|pod| pod.verdict.must_leave());
@@ -135,7 +137,7 @@ impl World {
             Some(since) if quiet => {
                 let first = *drain.clean_since.get_or_insert(self.time);
                 let twice = self.time > first && self.time >= since + SETTLE;
-                let no_time = drain.order == DrainOrder::Run(EventType::Preempt);
+                let no_time = matches!(drain.order, DrainOrder::Run(to) if to.worst == EventType::Preempt);
                 if twice || no_time { DrainStage::Clean } else { DrainStage::Evicting }
             }
             Some(_) => DrainStage::Evicting,
@@ -146,11 +148,18 @@ impl World {
         DrainProgress { listed, pods, stage, evicted, terminating }
     }
 
-    fn report(&self, id: PodId, drain: &Drain) -> PodReport {
+    /// The first wave that isn't gone yet.
+    fn first_wave(&self, number: usize, drain: &Drain) -> Wave {
+        let pods = self.machines[number].pods.iter().map(|id| self.pod_as_seen(*id));
+        let leaving = pods.filter(|pod| classify(pod, "", drain.departure, pod.wave).must_leave());
+        leaving.map(|pod| pod.wave).min().unwrap_or(Wave::Critical)
+    }
+
+    fn report(&self, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
         let pod = self.pod_as_seen(id);
         let workload = &self.workloads[self.pods[id.0].workload];
         let refused = drain.retry_at.contains_key(&id) && !drain.evicted.contains(&id);
-        let verdict = match classify(&pod, "", drain.worst) {
+        let verdict = match classify(&pod, "", drain.departure, leaving) {
             Verdict::Evict if refused => Verdict::BlockedByBudget,
             verdict => verdict,
         };
@@ -181,6 +190,8 @@ impl World {
             controller: workload.is_managed.then_some(controller),
             mirror: false,
             empty_dir: workload.empty_dir,
+            asks_to_stay: workload.asks_to_stay,
+            wave: workload.wave,
             terminating: pod.state == PodState::Terminating,
             grace: Duration::from_secs(workload.grace),
         }

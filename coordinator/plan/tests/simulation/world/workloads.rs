@@ -1,5 +1,7 @@
 //! Workloads with their budgets, and an autoscaler that makes room for them.
 
+use mechanic_plan::Wave;
+
 use super::{Change, World, pods::PodId, pods::PodState};
 
 /// A PodDisruptionBudget, in the two ways that it can be written.
@@ -27,6 +29,8 @@ pub(crate) struct Workload {
     pub(crate) replaces_at_once: bool,
     pub(crate) is_managed: bool,
     pub(crate) empty_dir: bool,
+    pub(crate) asks_to_stay: bool,
+    pub(crate) wave: Wave,
     pub(crate) pods: Vec<PodId>,
 }
 
@@ -43,6 +47,8 @@ impl Workload {
             replaces_at_once: true,
             is_managed: true,
             empty_dir: false,
+            asks_to_stay: false,
+            wave: Wave::Ordinary,
             pods: Vec::new(),
         }
     }
