@@ -171,10 +171,16 @@ impl Assessment<'_> {
         };
         let mut decision = self.decision(phase, reason);
         decision.drain = order;
-        let wish = if !self.node.unschedulable {
-            // Somebody took our cordon off, and another event has come since.
+        // Somebody took our cordon off, and another event has come since.
+        let wants_cordon = !self.node.unschedulable;
+        let wish = if !self.is_report_fresh() {
+            if wants_cordon {
+                decision.reason = Reason::ReportTooOld;
+            }
+            None
+        } else if wants_cordon {
             Some(self.wish(WishKind::Cordon, claim.clone(), drain))
-        } else if on_node.phase == ClaimPhase::Cordoned && self.is_report_fresh() {
+        } else if on_node.phase == ClaimPhase::Cordoned {
             Some(self.wish(WishKind::Drain, claim.clone(), drain))
         } else {
             None
