@@ -159,7 +159,7 @@ impl Pods {
     }
 
     /// When the next eviction may be tried that can't be now, unless its budget opens before.
-    pub(super) fn next_try(&self) -> Option<Instant> {
+    pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
         let leaving = self.first_wave();
         let waiting = self
             .by_uid
@@ -167,7 +167,8 @@ impl Pods {
             .filter(|tracked| !tracked.in_flight && !tracked.evicted)
             .filter(|tracked| self.verdict(tracked, leaving) == Verdict::Evict);
         let next = |tracked: &Tracked| {
-            let turn = tracked.budget(&self.budgets).and_then(|(key, _)| self.turns.next(&key));
+            let budget = tracked.budget(&self.budgets);
+            let turn = budget.and_then(|(key, budget)| self.turns.next(&key, &budget, now));
             tracked.not_before.max(turn)
         };
         waiting.filter_map(next).min()
@@ -374,7 +375,7 @@ mod tests {
         assert_eq!(pods.take_targets(now).len(), 0, "on its way");
         pods.settle("1", Some(&refused()), now, Duration::from_secs(5));
         assert_eq!(pods.take_targets(now + Duration::from_secs(4)).len(), 0);
-        assert_eq!(pods.next_try(), Some(now + Duration::from_secs(5)));
+        assert_eq!(pods.next_try(now), Some(now + Duration::from_secs(5)));
         assert_eq!(pods.reports()[0].verdict, Verdict::BlockedByBudget);
         assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
         pods.settle("1", Some(&Outcome::Evicted), now, Duration::ZERO);
@@ -416,6 +417,12 @@ mod tests {
         let blocked = |report: &&PodReport| report.verdict == Verdict::BlockedByBudget;
         assert_eq!(pods.reports().iter().filter(blocked).count(), 4);
         allows(2);
+        pods.settle("4", Some(&refused()), now, Duration::from_secs(9));
+        assert_eq!(
+            pods.next_try(later),
+            Some(now + Duration::from_secs(1)),
+            "not a minute after the refusal"
+        );
         assert_eq!(uids(pods.take_targets(later)), ["0", "1"]);
     }
 
@@ -484,11 +491,11 @@ mod tests {
         pods.apply(&going);
         pods.take_targets(now);
         pods.settle("1", Some(&refused()), now, RETRY);
-        assert_eq!(pods.next_try(), Some(now + RETRY));
+        assert_eq!(pods.next_try(now), Some(now + RETRY));
         going.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
         pods.apply(&going);
-        assert_eq!(pods.next_try(), None);
+        assert_eq!(pods.next_try(now), None);
     }
 
     #[test]

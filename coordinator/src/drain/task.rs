@@ -98,7 +98,7 @@ impl Drain {
             self.report(&pods, course.listed, stage);
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
-                let wake = if run { pods.next_try() } else { pods.next_certainty(now) };
+                let wake = if run { pods.next_try(now) } else { pods.next_certainty(now) };
                 (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
             let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);

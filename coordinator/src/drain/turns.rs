@@ -34,20 +34,19 @@ impl Turns {
     /// [`Turns::unsettled`] gives it back.
     pub(super) fn take(&mut self, key: &BudgetKey, budget: &BudgetNow, now: Instant) -> bool {
         let turn = self.by_budget.entry(key.clone()).or_default();
+        let taken = turn.has_room(budget, now);
         if turn.version != budget.version {
             turn.version.clone_from(&budget.version);
             turn.spent = 0;
         }
-        let is_due_blindly = turn.blind_at.is_none_or(|at| at <= now);
-        let room = budget.allows_now.saturating_sub(turn.spent).max(usize::from(is_due_blindly));
-        let taken = turn.in_flight < room;
         turn.in_flight += usize::from(taken);
         taken
     }
 
-    /// When a turn behind a budget that is full, or closed, comes though nothing is heard of it.
-    pub(super) fn next(&self, key: &BudgetKey) -> Option<Instant> {
-        self.by_budget.get(key).and_then(|turn| turn.blind_at)
+    /// When the next turn behind `budget` comes if nothing is heard of it; `None` if there is one now.
+    pub(super) fn next(&self, key: &BudgetKey, budget: &BudgetNow, now: Instant) -> Option<Instant> {
+        let turn = self.by_budget.get(key).filter(|turn| !turn.has_room(budget, now))?;
+        turn.blind_at
     }
 
     /// The budget let a pod go: its status will say so, a little later.
@@ -71,6 +70,14 @@ impl Turns {
             turn.blind_at = Some(now + BLIND);
             note(turn);
         }
+    }
+}
+
+impl Turn {
+    fn has_room(&self, budget: &BudgetNow, now: Instant) -> bool {
+        let spent = if self.version == budget.version { self.spent } else { 0 };
+        let is_due_blindly = self.blind_at.is_none_or(|at| at <= now);
+        self.in_flight < budget.allows_now.saturating_sub(spent).max(usize::from(is_due_blindly))
     }
 }
 
@@ -117,7 +124,8 @@ mod tests {
         assert!(!turns.take(&key(), &closed, now), "one is on its way");
         turns.refused(&key(), now);
         assert!(!turns.take(&key(), &closed, now + BLIND / 2));
-        assert_eq!(turns.next(&key()), Some(now + BLIND));
+        assert_eq!(turns.next(&key(), &closed, now), Some(now + BLIND));
+        assert_eq!(turns.next(&key(), &budget("2", 1), now), None, "it has opened");
         assert!(turns.take(&key(), &closed, now + BLIND));
         turns.refused(&key(), now + BLIND);
         assert!(turns.take(&key(), &budget("2", 1), now + BLIND), "at once when it opens");
