@@ -1,6 +1,7 @@
 //! Carries out the drain of one node: evict, watch, settle. Decides nothing that the plan could decide.
 
 mod evict;
+mod pod_view;
 mod pods;
 mod task;
 mod turns;

@@ -7,21 +7,15 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Controller, Departure, Pod, PodPhase, PodReport, Verdict, Wave, classify};
+use mechanic_plan::{Departure, Pod, PodReport, Verdict, Wave, classify};
 use tokio::time::Instant;
 
 use super::{
     evict::{LANDS_WITHIN, Outcome, RETRY},
+    pod_view,
     turns::{BudgetKey, Turns},
 };
 use crate::fleet::{BudgetNow, Budgets};
-
-const MIRROR: &str = "kubernetes.io/config.mirror";
-/// What people write on pods that nobody is to move.
-const STAY: [(&str, &str); 2] =
-    [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
-/// What the API server sets where nothing is said.
-const USUAL_GRACE: Duration = Duration::from_secs(30);
 
 /// The pods; one that was replaced under its name is another pod.
 pub(super) struct Pods {
@@ -82,8 +76,8 @@ impl Pods {
     /// Takes in a pod as the API server shows it.
     pub(super) fn apply(&mut self, pod: &ApiPod) {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let ready = is_ready(pod);
-        let Some(pod) = read(pod) else { return };
+        let ready = pod_view::is_ready(pod);
+        let Some(pod) = pod_view::read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
             (tracked.pod, tracked.labels, tracked.ready) = (pod, labels, ready);
         } else {
@@ -292,50 +286,6 @@ impl Tracked {
     }
 }
 
-fn is_ready(pod: &ApiPod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn read(pod: &ApiPod) -> Option<Pod> {
-    let metadata = &pod.metadata;
-    let controller = metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
-        .map(|owner| Controller { api_version: owner.api_version.clone(), kind: owner.kind.clone() });
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
-    Some(Pod {
-        namespace: metadata.namespace.clone()?,
-        name: metadata.name.clone()?,
-        uid: metadata.uid.clone()?,
-        phase: if matches!(phase, Some("Succeeded" | "Failed")) {
-            PodPhase::Finished
-        } else {
-            PodPhase::Active
-        },
-        controller,
-        mirror: metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
-            || metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Node"),
-        empty_dir: volumes.into_iter().flatten().any(|volume| volume.empty_dir.is_some()),
-        asks_to_stay: STAY.iter().any(|(annotation, value)| {
-            metadata.annotations.as_ref().and_then(|all| all.get(*annotation)).is_some_and(|is| is == value)
-        }),
-        wave: match pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()) {
-            Some("system-cluster-critical" | "system-node-critical") => Wave::Critical,
-            _ => Wave::Ordinary,
-        },
-        terminating: metadata.deletion_timestamp.is_some(),
-        grace: pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.termination_grace_period_seconds)
-            .map_or(USUAL_GRACE, |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use mechanic_plan::EventType;
@@ -527,26 +477,5 @@ mod tests {
         assert_eq!(pods.reports()[0].verdict, Verdict::WaitingForWave);
         pods.delete(&pod("b", "2"));
         assert_eq!(uids(pods.take_targets(now)), ["1"]);
-    }
-
-    #[test]
-    fn what_people_write_on_a_pod_that_is_to_stay_is_read() {
-        for (annotation, value, stays) in [
-            ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", true),
-            ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", false),
-            ("karpenter.sh/do-not-disrupt", "true", true),
-            ("karpenter.sh/do-not-disrupt", "false", false),
-        ] {
-            let mut pod = pod("a", "1");
-            pod.metadata.annotations = Some(BTreeMap::from([(annotation.to_owned(), value.to_owned())]));
-            assert_eq!(read(&pod).unwrap().asks_to_stay, stays, "{annotation}: {value}");
-        }
-    }
-
-    #[test]
-    fn only_the_controlling_owner_counts() {
-        let mut orphan = pod("a", "1");
-        orphan.metadata.owner_references.as_mut().unwrap()[0].controller = None;
-        assert_eq!(read(&orphan).unwrap().controller, None);
     }
 }
