@@ -164,9 +164,9 @@ async fn another_machine_behind_the_same_node_ends_what_was_announced_for_the_ol
     house.deploy(&Workload::new("web", 6).spread(), None).await;
     let old = house.announce_reboot(node);
     let before = house.wait_for_phase(&node.name, "drained").await;
-    house.replace_vm(node).await.unwrap();
     // The old event vanishes with its machine, and the new one is told of another.
     house.remove(&old);
+    house.replace_vm(node).await.unwrap();
     let new = house.announce_reboot(node);
     let after = house
         .wait("the claim is about the new machine", async || {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{ClaimOnNode, Decision, Phase, Plan, ReasonCode};
+use mechanic_plan::{ClaimOnNode, Decision, NodeWrite, Phase, Plan, ReasonCode};
 
-use super::limits;
-use crate::world::World;
+use super::{limits, sent};
+use crate::world::{World, begins_drain};
 
 /// Longer than any handing over takes, from one leader or drain to the next.
 const HANDING_OVER: u64 = 90;
@@ -44,6 +44,11 @@ pub(crate) struct Reasons {
 impl Reasons {
     pub(super) fn whoever_waits_waits_for_something(&mut self, world: &World, plan: &Plan) {
         let mut room = BTreeMap::new();
+        // Who waits in a long queue waits for long; what must not be is that nobody takes what is free.
+        let begins = sent(world, plan).any(|(number, _, write)| begins_drain(world.node(number), write));
+        let cordons =
+            sent(world, plan).any(|(_, _, write)| matches!(write, NodeWrite::Hold { cordon: true, .. }));
+        let moves = |code| if code == ReasonCode::CordonDeferred { cordons } else { begins };
         self.since.retain(|name, _| plan.contains_key(name));
         for (name, decision) in plan {
             self.nothing_is_stuck_that_needs_nobody(world, name, decision);
@@ -57,7 +62,11 @@ impl Reasons {
             let key = (code, limited);
             let has_room = *room.entry(key.clone()).or_insert_with(|| has_room(world, code, pool));
             let leading = world.leading_from.map_or(0, |since| world.time - since);
-            let since = *self.room_since.entry(key).or_insert(world.time);
+            let since = self.room_since.entry(key).or_insert(world.time);
+            if moves(code) {
+                *since = world.time;
+            }
+            let since = *since;
             if has_room && world.time - since > HANDING_OVER && leading > HANDING_OVER {
                 world.broken(name, &format!("{code} for {} s, and there is room", world.time - since));
             }
