@@ -64,7 +64,8 @@ fn proof(world: &World, number: usize, id: &str, event: &ClaimedEvent) -> Result
 /// Whether the machine's probe has polled for so long without the event.
 fn seen_gone(world: &World, number: usize, vanished: u64, hold: u64) -> Result<(), String> {
     let probe = &world.machines[number].probe;
-    let (since, until) = match probe.valid_since {
+    // One that starts in a moment has polled nothing; what the one before it has, still counts.
+    let (since, until) = match probe.valid_since.filter(|since| *since <= world.time) {
         Some(since) => (since, world.time),
         None => probe.last_row,
     };
@@ -80,7 +81,7 @@ fn seen_gone(world: &World, number: usize, vanished: u64, hold: u64) -> Result<(
     }
     let after_boot = world.fleet.config.release_hold_after_boot.as_secs();
     let continuous = until.saturating_sub(probe.continuous_since);
-    if continuous < after_boot {
+    if probe.continuous_since <= world.time && continuous < after_boot {
         return Err(format!("the service began anew {continuous} s ago, {after_boot} s are needed"));
     }
     Ok(())
