@@ -45,6 +45,7 @@ pub(crate) enum WishKind {
 /// One node at one moment.
 pub(crate) struct Assessment<'a> {
     fleet: &'a Fleet,
+    name: &'a str,
     node: &'a Node,
     neighbours: &'a Neighbours<'a>,
     now: Now,
@@ -56,15 +57,15 @@ pub(crate) struct Assessment<'a> {
 impl<'a> Assessment<'a> {
     pub(crate) fn new(
         fleet: &'a Fleet,
-        Observed { node, coverage, .. }: Observed<'a>,
+        Observed { name, node, coverage }: Observed<'a>,
         neighbours: &'a Neighbours<'a>,
         now: Now,
     ) -> Self {
-        Self { fleet, node, neighbours, now, coverage, needed: time_needed(node.drain.as_ref()) }
+        Self { fleet, name, node, neighbours, now, coverage, needed: time_needed(node.drain.as_ref()) }
     }
 
-    /// Decides for the Node `name`. `twin` is another that names the same machine.
-    pub(crate) fn decide(&self, name: &str, twin: Option<&str>) -> (Decision, Option<Wish>) {
+    /// Decides. `twin` is another Node that names the same machine.
+    pub(crate) fn decide(&self, twin: Option<&str>) -> (Decision, Option<Wish>) {
         let (mut decision, wish) = match &self.node.claim {
             ClaimOnNode::Readable(claim) if claim.node_uid != self.node.uid => {
                 (self.decision(Phase::Held, Reason::ClaimOfAnotherNode), None)
@@ -77,7 +78,7 @@ impl<'a> Assessment<'a> {
             }
             ClaimOnNode::LabelOnly => (self.decision(Phase::Held, Reason::LabelWithoutClaim), None),
             ClaimOnNode::Readable(claim) => self.decide_claimed(claim, twin),
-            ClaimOnNode::None => self.decide_unclaimed(twin, self.neighbours.hint(name)),
+            ClaimOnNode::None => self.decide_unclaimed(twin, self.neighbours.hint(self.name)),
         };
         if self.coverage == Coverage::Disagrees {
             let condition = self.node.own_events().is_empty();

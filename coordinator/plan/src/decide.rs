@@ -101,8 +101,7 @@ pub fn plan(fleet: &Fleet, now: Now) -> Plan {
     let mut wishes = Vec::new();
     for (index, observed) in observed.iter().enumerate() {
         let twin = twins.get(observed.name).copied();
-        let (decision, wish) =
-            Assessment::new(fleet, *observed, &neighbours, now).decide(observed.name, twin);
+        let (decision, wish) = Assessment::new(fleet, *observed, &neighbours, now).decide(twin);
         decisions.push((observed, decision));
         wishes.extend(wish.map(|wish| (index, wish)));
     }

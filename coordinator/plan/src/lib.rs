@@ -37,7 +37,7 @@ pub use fleet::{
     Readiness, VmEventCondition,
 };
 pub use identity::VmReference;
-pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, Wave, classify};
+pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, Wave, classify, first_wave};
 pub use reason::{Reason, ReasonCode};
 pub use response::Response;
 pub use time::{Monotonic, Now, parse_not_before};

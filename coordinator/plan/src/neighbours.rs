@@ -35,12 +35,13 @@ pub(crate) struct Witness<'a> {
 
 impl<'a> Neighbours<'a> {
     pub(crate) fn of(observed: &[Observed<'a>]) -> Self {
-        let silent = || observed.iter().filter(|observed| observed.coverage.is_silent());
-        if silent().next().is_none() {
+        let is_silent = |observed: &Observed<'_>| observed.coverage.is_silent();
+        let silent: Vec<Observed<'a>> = observed.iter().copied().filter(is_silent).collect();
+        if silent.is_empty() {
             return Self::default();
         }
-        let heard = || observed.iter().filter_map(heard);
-        Self { hints: hints(silent(), heard()), witnesses: witnesses(silent(), heard()) }
+        let heard: Vec<Heard<'a>> = observed.iter().filter_map(heard).collect();
+        Self { hints: hints(&silent, &heard), witnesses: witnesses(&silent, &heard) }
     }
 
     /// What is said of the node `name`, if its own probe is silent.
@@ -77,13 +78,7 @@ fn heard<'a>(&Observed { name, node, coverage }: &Observed<'a>) -> Option<Heard<
     Some(Heard { name, node, probe, document: probe.document.as_deref()? })
 }
 
-fn hints<'a, 'b>(
-    silent: impl Iterator<Item = &'b Observed<'a>>,
-    heard: impl Iterator<Item = Heard<'a>>,
-) -> HashMap<&'a str, Hint<'a>>
-where
-    'a: 'b,
-{
+fn hints<'a>(silent: &[Observed<'a>], heard: &[Heard<'a>]) -> HashMap<&'a str, Hint<'a>> {
     let mut machines = HashMap::<&str, Vec<(&str, &VmReference)>>::new();
     for observed in silent {
         if let Some(vm) = &observed.node.vm {
@@ -92,7 +87,7 @@ where
     }
     let mut hints = HashMap::new();
     let mut seen = HashSet::new();
-    for Heard { name: neighbour, node, document, .. } in heard {
+    for &Heard { name: neighbour, node, document, .. } in heard {
         let Some(vm) = &node.vm else { continue };
         // The whole placement group shows the same events; one look at each will do.
         for event in document.other_events.iter().filter(|event| seen.insert(&event.event_id)) {
@@ -107,13 +102,7 @@ where
     hints
 }
 
-fn witnesses<'a, 'b>(
-    silent: impl Iterator<Item = &'b Observed<'a>>,
-    heard: impl Iterator<Item = Heard<'a>>,
-) -> HashMap<&'a str, Vec<Witness<'a>>>
-where
-    'a: 'b,
-{
+fn witnesses<'a>(silent: &[Observed<'a>], heard: &[Heard<'a>]) -> HashMap<&'a str, Vec<Witness<'a>>> {
     let mut witnesses = HashMap::<&str, Vec<Witness<'_>>>::new();
     for Observed { node, .. } in silent {
         let claimed = match &node.claim {
@@ -127,7 +116,7 @@ where
     if witnesses.is_empty() {
         return witnesses;
     }
-    for Heard { node, probe, document, .. } in heard {
+    for &Heard { node, probe, document, .. } in heard {
         for listed in &*probe.listed {
             if let Some(of_event) = witnesses.get_mut(listed.event_id.as_str()) {
                 let shows = document.lists(&listed.event_id);

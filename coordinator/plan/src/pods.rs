@@ -151,6 +151,20 @@ pub fn classify(pod: &Pod, leader_pod_uid: &str, departure: Departure, leaving: 
     }
 }
 
+/// The first wave that isn't gone yet from a node with these pods.
+#[must_use]
+pub fn first_wave<'a>(
+    pods: impl IntoIterator<Item = &'a Pod>,
+    leader_pod_uid: &str,
+    departure: Departure,
+) -> Wave {
+    let leaving = pods
+        .into_iter()
+        .filter(|pod| classify(pod, leader_pod_uid, departure, pod.wave).must_leave())
+        .map(|pod| pod.wave);
+    leaving.min().unwrap_or(Wave::Critical)
+}
+
 impl Controller {
     /// Other groups have a kind of that name, whose pods are ordinary ones.
     fn is_daemon_set(&self) -> bool {

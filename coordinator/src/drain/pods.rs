@@ -7,7 +7,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Departure, Pod, PodReport, Verdict, Wave, classify};
+use mechanic_plan::{Departure, Pod, PodReport, Verdict, Wave, classify, first_wave};
 use tokio::time::Instant;
 
 use super::{
@@ -221,17 +221,18 @@ impl Pods {
 
     /// The first wave that isn't gone yet.
     fn first_wave(&self) -> Wave {
-        let leaving = self
-            .by_uid
-            .values()
-            .filter(|tracked| self.verdict(tracked, tracked.pod.wave).must_leave())
-            .map(|tracked| tracked.pod.wave);
-        leaving.min().unwrap_or(Wave::Critical)
+        let pods = self.by_uid.values().map(|tracked| &tracked.pod);
+        first_wave(pods, &self.leader_pod_uid, self.departure)
+    }
+
+    fn count(&self, counts: impl Fn(Verdict) -> bool) -> usize {
+        let leaving = self.first_wave();
+        self.by_uid.values().filter(|tracked| counts(self.verdict(tracked, leaving))).count()
     }
 
     /// Pods that must leave and haven't.
     pub(super) fn must_leave(&self) -> usize {
-        self.reports().iter().filter(|report| report.verdict.must_leave()).count()
+        self.count(Verdict::must_leave)
     }
 
     /// Pods that this drain has evicted and that are still there, or may have.
@@ -244,8 +245,7 @@ impl Pods {
 
     /// Pods that are terminating, whoever asked for it: an earlier leader may have.
     pub(super) fn terminating(&self) -> usize {
-        let leaving = self.first_wave();
-        self.by_uid.values().filter(|tracked| self.verdict(tracked, leaving) == Verdict::Terminating).count()
+        self.count(|verdict| verdict == Verdict::Terminating)
     }
 
     /// When the next eviction without an answer can no longer land.

@@ -26,7 +26,7 @@ struct Budget {
     selector: Selector,
     allows_at_once: usize,
     allows_now: usize,
-    /// Told by its status or not, this is another state of it.
+    /// `metadata.resourceVersion`.
     version: String,
 }
 

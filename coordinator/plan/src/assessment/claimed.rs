@@ -151,9 +151,7 @@ impl Assessment<'_> {
         }
         let (phase, reason, order) = match claim.phase {
             ClaimPhase::Cordoned => {
-                let fresh = self.is_report_fresh();
-                let reason = if fresh { Reason::StartingDrain } else { Reason::ReportTooOld };
-                (Phase::Cordoned, reason, DrainOrder::Look(self.departure(drain)))
+                (Phase::Cordoned, Reason::StartingDrain, DrainOrder::Look(self.departure(drain)))
             }
             ClaimPhase::Draining => {
                 // Not before the claim is this leader's and names what pods leave for, and the cordon stands.
@@ -171,20 +169,17 @@ impl Assessment<'_> {
         };
         let mut decision = self.decision(phase, reason);
         decision.drain = order;
-        // Somebody took our cordon off, and another event has come since.
-        let wants_cordon = !self.node.unschedulable;
-        let wish = if !self.is_report_fresh() {
-            if wants_cordon {
-                decision.reason = Reason::ReportTooOld;
-            }
-            None
-        } else if wants_cordon {
-            Some(self.wish(WishKind::Cordon, claim.clone(), drain))
-        } else if on_node.phase == ClaimPhase::Cordoned {
-            Some(self.wish(WishKind::Drain, claim.clone(), drain))
+        let wanted = if self.node.unschedulable {
+            (on_node.phase == ClaimPhase::Cordoned).then_some(WishKind::Drain)
         } else {
-            None
+            // Somebody took our cordon off, and another event has come since.
+            Some(WishKind::Cordon)
         };
+        let fresh = self.is_report_fresh();
+        if !fresh && (wanted.is_some() || claim.phase == ClaimPhase::Cordoned) {
+            decision.reason = Reason::ReportTooOld;
+        }
+        let wish = wanted.filter(|_| fresh).map(|kind| self.wish(kind, claim.clone(), drain));
         decision.write = hold(on_node, claim);
         (decision, wish)
     }

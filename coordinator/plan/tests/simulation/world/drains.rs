@@ -7,7 +7,7 @@ use std::{
 
 use mechanic_plan::{
     BudgetOverPod, Controller, Departure, DrainOrder, DrainProgress, DrainStage, EventType, Plan, Pod,
-    PodPhase, PodReport, Verdict, Wave, classify,
+    PodPhase, PodReport, Verdict, Wave, classify, first_wave,
 };
 
 use super::{World, pods::Answer, pods::PodId, pods::PodState};
@@ -150,9 +150,8 @@ impl World {
 
     /// The first wave that isn't gone yet.
     fn first_wave(&self, number: usize, drain: &Drain) -> Wave {
-        let pods = self.machines[number].pods.iter().map(|id| self.pod_as_seen(*id));
-        let leaving = pods.filter(|pod| classify(pod, "", drain.departure, pod.wave).must_leave());
-        leaving.map(|pod| pod.wave).min().unwrap_or(Wave::Critical)
+        let pods: Vec<Pod> = self.machines[number].pods.iter().map(|id| self.pod_as_seen(*id)).collect();
+        first_wave(&pods, "", drain.departure)
     }
 
     fn report(&self, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
