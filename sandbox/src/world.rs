@@ -153,6 +153,14 @@ impl World {
         self.azure.announce(event)
     }
 
+    /// The event is moved.
+    pub fn move_to(&self, event: &str, not_before: &str) -> Result<()> {
+        let (event_id, not_before) = (event.to_owned(), not_before.to_owned());
+        self.azure.change(event, |event| event.not_before.clone_from(&not_before))?;
+        self.referee.witness(AzureFact::Moved { event: event_id, not_before });
+        Ok(())
+    }
+
     /// The event begins.
     pub fn start(&self, event: &str) -> Result<()> {
         self.referee.witness(AzureFact::Started { event: event.to_owned() });

@@ -1,6 +1,7 @@
 //! What the referee has seen, in plain data: everything that is judged is judged from this and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -82,6 +83,8 @@ pub struct NodeSeen {
     pub version: u64,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
+    /// Somebody has made that their own by server-side apply.
+    pub cordon_applied: bool,
     /// It carries mechanic's label.
     pub labelled: bool,
     /// The text of mechanic's claim.
@@ -140,6 +143,8 @@ pub struct PodSeen {
     pub ready: bool,
     /// Its deletion has been asked for.
     pub terminating: bool,
+    /// How long it may take to stop.
+    pub grace: Duration,
 }
 
 /// A PodDisruptionBudget and what its controller counts.
@@ -254,6 +259,13 @@ pub enum AzureFact {
         nodes: Vec<String>,
         /// There is time and room enough to move every pod that may be moved.
         avoidable: bool,
+    },
+    /// The event is moved.
+    Moved {
+        /// Its `EventId`.
+        event: String,
+        /// Its `NotBefore` from now on.
+        not_before: String,
     },
     /// The event begins.
     Started {

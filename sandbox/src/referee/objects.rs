@@ -1,5 +1,7 @@
 //! Kubernetes' objects, cut down to what the referee remembers.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -10,6 +12,8 @@ use super::history::{
 
 /// What AKS calls a node's pool.
 const POOL: &str = "agentpool";
+/// What a pod has to stop where nothing else is said.
+const USUAL_GRACE: Duration = Duration::from_secs(30);
 /// Marks a static pod's mirror.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -21,6 +25,11 @@ impl From<&Node> for NodeSeen {
             uid: node.uid().unwrap_or_default(),
             version: node.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
             unschedulable: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or_default(),
+            cordon_applied: node.managed_fields().iter().any(|entry| {
+                let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+                entry.operation.as_deref() == Some("Apply")
+                    && fields.is_some_and(|fields| fields.pointer("/f:spec/f:unschedulable").is_some())
+            }),
             labelled: node.labels().contains_key(CORDONED_LABEL),
             claim: node.annotations().get(CLAIM_ANNOTATION).cloned(),
             ready: conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True"),
@@ -35,6 +44,7 @@ impl From<&Pod> for PodSeen {
         let status = pod.status.as_ref();
         let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
         let phase = status.and_then(|status| status.phase.as_deref());
+        let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
         let of_daemon_set = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
         Self {
             namespace: pod.namespace().unwrap_or_default(),
@@ -46,6 +56,7 @@ impl From<&Pod> for PodSeen {
             finished: matches!(phase, Some("Succeeded" | "Failed")),
             ready: conditions.any(|found| found.type_ == "Ready" && found.status == "True"),
             terminating: pod.metadata.deletion_timestamp.is_some(),
+            grace: grace.and_then(|seconds| seconds.try_into().ok()).map_or(USUAL_GRACE, Duration::from_secs),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The history put in order: the states of each Node, the terms of the Lease, the lives of pods and of events.
 
 mod ask;
+mod deadline;
 mod reasons;
 
 use std::collections::BTreeMap;
 
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -52,6 +55,8 @@ pub(super) struct EventLife<'a> {
     pub(super) id: &'a str,
     /// As it was first shown.
     pub(super) event: &'a Event,
+    /// When it may begin, as it was shown from when on; nothing where nobody can read that.
+    pub(super) not_before: Vec<(Timestamp, Option<Timestamp>)>,
     pub(super) node: &'a str,
     pub(super) avoidable: bool,
     pub(super) announced: Timestamp,
@@ -180,12 +185,18 @@ impl<'a> Timeline<'a> {
                 self.events.extend(nodes.iter().map(|node| EventLife {
                     id: &event.event_id,
                     event,
+                    not_before: vec![(at, read_not_before(&event.not_before))],
                     node,
                     avoidable: *avoidable,
                     announced: at,
                     started: (event.event_status == "Started").then_some(at),
                     removed: None,
                 }));
+            }
+            AzureFact::Moved { event, not_before } => {
+                for life in self.events.iter_mut().filter(|life| life.id == event) {
+                    life.not_before.push((at, read_not_before(not_before)));
+                }
             }
             AzureFact::Started { event } => {
                 for life in self.events.iter_mut().filter(|life| life.id == event) {
@@ -279,6 +290,11 @@ impl<'a> PodLife<'a> {
     fn is_named(&self, namespace: &str, name: &str) -> bool {
         self.last().is_some_and(|seen| seen.namespace == namespace && seen.name == name)
     }
+}
+
+fn read_not_before(text: &str) -> Option<Timestamp> {
+    let time = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text).and_then(|time| time.to_datetime());
+    time.and_then(|time| time.to_zoned(TimeZone::UTC)).map(|time| time.timestamp()).ok()
 }
 
 /// A holder is a pod's name, or that and a suffix after `_`.

@@ -115,10 +115,7 @@ impl<'w> Actor<'w> {
             Action::Announce(announce) => self.announce(announce).await?,
             Action::Change(change) => {
                 let not_before = rfc1123(jiff::Timestamp::now() + change.notice.at(self.speed));
-                self.world.azure.change(self.event(&change.event)?, |event| {
-                    event.not_before.clone_from(&not_before);
-                })?;
-                self.note(format!("moves the event {}: not before {not_before}", change.event));
+                self.world.move_to(self.event(&change.event)?, &not_before)?;
             }
             Action::Start(event) => self.world.start(self.event(event)?)?,
             Action::Remove(event) => self.world.remove(self.event(event)?)?,

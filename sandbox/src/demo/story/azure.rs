@@ -12,6 +12,9 @@ impl Story {
                 self.events.insert(event.event_id.clone(), what.clone());
                 format!("announces {what}: {}", details(event))
             }
+            AzureFact::Moved { event, not_before } => {
+                format!("moves {}: not before {not_before}", self.event(event))
+            }
             AzureFact::Started { event } => format!("begins {}", self.event(event)),
             AzureFact::Removed { event } => format!("no longer shows {}", self.event(event)),
             AzureFact::PoweredOff { node } => {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Findings;
 use crate::referee::history::Request;
-use crate::referee::promises::Promises;
+use crate::referee::promises::{Promises, TAKES_EFFECT};
 use crate::referee::timeline::{EventLife, NodeState, Timeline, WATCH_LAG};
 use crate::referee::verdict::Check;
 
@@ -30,6 +30,7 @@ impl Cordon {
             (_, false) => Self::None,
             (false, true) if by_mechanic => Self::Mechanic,
             (false, true) => Self::Foreign,
+            (true, true) if state.seen.cordon_applied => Self::Foreign,
             (true, true) => self,
         }
     }
@@ -96,7 +97,8 @@ fn judge_release(
     };
     let lead_time = signed(timeline.at_least(request.received, |settings| settings.lead_time));
     let announced = timeline.events.iter().filter(|event| event.node == node);
-    let announced = announced.filter(|event| event.announced < request.received);
+    // What is announced while the release is on its way keeps nobody from it.
+    let announced = announced.filter(|event| request.received.duration_since(event.announced) > TAKES_EFFECT);
     for event in announced.filter(|event| event.holds_its_node(request.received, lead_time)) {
         let hold = hold(timeline, event, request.received);
         match event.removed {

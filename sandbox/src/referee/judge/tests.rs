@@ -297,6 +297,30 @@ fn a_node_that_a_person_had_cordoned_first_stays_cordoned() {
 }
 
 #[test]
+fn a_cordon_that_a_person_applies_beside_mechanics_stays() {
+    let held = |cordoned_after| {
+        let mut run = honest();
+        run.version += 1;
+        let applied = NodeSeen {
+            name: "n1".into(),
+            uid: "n1".into(),
+            version: run.version,
+            unschedulable: true,
+            cordon_applied: true,
+            labelled: true,
+            claim: Some(json!({ "events": { EVENT: {} } }).to_string()),
+            ready: true,
+            ..NodeSeen::default()
+        };
+        run.add(31.0, Fact::Node(applied));
+        run.write(34.0, Some(LEADER), "n1", cordoned_after, None);
+        run
+    };
+    assert_eq!(held(true).verdict().broken(), []);
+    held(false).breaks(Check::ForeignCordon);
+}
+
+#[test]
 fn a_veto_holds_until_a_new_event() {
     let again = |events: &[&str]| {
         let mut run = honest();

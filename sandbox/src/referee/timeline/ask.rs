@@ -1,7 +1,5 @@
 //! What was the case at a moment: the settings in force, the Nodes that existed, the events of a Node.
 
-use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{EventLife, Timeline, WATCH_LAG};
@@ -87,11 +85,6 @@ impl<'a> Timeline<'a> {
         })
     }
 
-    /// Something that was shown for this Node destroys its VM, and nothing else that is announced saves it.
-    pub(in crate::referee) fn is_emergency(&self, node: &str, at: Timestamp) -> bool {
-        self.events_of(node, at).any(EventLife::destroys_the_vm)
-    }
-
     /// The label that keeps mechanic away was there, and had been for long enough.
     pub(in crate::referee) fn is_opted_out(&self, node: &str, at: Timestamp) -> bool {
         let states = self.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
@@ -106,11 +99,6 @@ impl<'a> Timeline<'a> {
 }
 
 impl EventLife<'_> {
-    /// The VM is gone afterwards.
-    pub(in crate::referee) fn destroys_the_vm(&self) -> bool {
-        matches!(self.event.event_type.as_str(), "Preempt" | "Terminate")
-    }
-
     /// Nothing has to be done about it: it is over sooner than that.
     fn is_tolerable(&self) -> bool {
         let short = (0..=TOLERABLE_SECONDS).contains(&self.event.duration_in_seconds);
@@ -122,12 +110,8 @@ impl EventLife<'_> {
     /// reason to keep a node that was held for another.
     pub(in crate::referee) fn holds_its_node(&self, until: Timestamp, lead_time: SignedDuration) -> bool {
         let last = self.removed.unwrap_or(until).min(until);
-        let not_before = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", &self.event.not_before)
-            .and_then(|time| time.to_datetime()?.to_zoned(TimeZone::UTC));
-        let is_far =
-            not_before.is_ok_and(|not_before| not_before.timestamp().duration_since(last) > lead_time);
-        let has_begun = self.started.is_some_and(|started| started <= last);
-        !self.is_tolerable() && (has_begun || !is_far)
+        let is_far = self.starts_at(last).flatten().any(|start| start.duration_since(last) > lead_time);
+        !self.is_tolerable() && (self.has_begun(last) || !is_far)
     }
 
     /// No pod is to be moved for it: it is over sooner than that, or nobody knows what it is.

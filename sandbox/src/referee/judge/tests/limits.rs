@@ -272,11 +272,26 @@ fn no_drain_begins_while_too_many_nodes_are_out_of_use() {
     run(4.0, "50%").breaks(Check::TooManyUnavailable);
     assert_eq!(run(4.0, "2").verdict().broken(), []);
     assert_eq!(run(8.0, "1").verdict().broken(), [], "mechanic may not have seen it yet");
-    let mut emergency = run(4.0, "1");
-    for record in &mut emergency.history.records {
-        if let Fact::Azure(AzureFact::Announced { event, .. }) = &mut record.fact {
-            event.event_type = "Preempt".into();
+    // The limit yields where the VM is destroyed, and for no pod's sake earlier than it must.
+    let far = || rfc1123(at(900.0));
+    let destroyed_by = |event_type: &str, not_before: String| {
+        let mut run = run(4.0, "1");
+        for record in &mut run.history.records {
+            if let Fact::Azure(AzureFact::Announced { event, .. }) = &mut record.fact {
+                event.event_type = event_type.into();
+                event.not_before.clone_from(&not_before);
+            }
         }
-    }
-    assert_eq!(emergency.verdict().broken(), []);
+        run
+    };
+    assert_eq!(destroyed_by("Preempt", far()).verdict().broken(), []);
+    assert_eq!(destroyed_by("Terminate", rfc1123(at(40.0))).verdict().broken(), []);
+    assert_eq!(destroyed_by("Terminate", "soon".into()).verdict().broken(), []);
+    destroyed_by("Terminate", far()).breaks(Check::TooManyUnavailable);
+    let mut moved = destroyed_by("Terminate", far());
+    moved.azure(10.2, AzureFact::Moved { event: EVENT.into(), not_before: rfc1123(at(40.0)) });
+    assert_eq!(moved.verdict().broken(), []);
+    let mut slow = destroyed_by("Terminate", far());
+    slow.add(9.0, Fact::Pod(PodSeen { grace: Duration::from_mins(20), ..pod("slow", "n1") }));
+    assert_eq!(slow.verdict().broken(), [], "a pod needs all that time");
 }
