@@ -181,7 +181,7 @@ impl Act {
     }
 
     fn drain(&mut self, name: &str, node: &Node, order: DrainOrder) {
-        if node.drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean) {
+        if node.drain.as_ref().is_some_and(|drain| matches!(drain.stage, DrainStage::Clean { .. })) {
             return;
         }
         let (order, orders) = watch::channel(order);

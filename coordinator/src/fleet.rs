@@ -7,6 +7,7 @@ mod accepted_settings;
 mod budget_watch;
 mod budgets;
 mod config_watch;
+mod cordon_owner;
 mod node_view;
 mod node_watch;
 mod polls;

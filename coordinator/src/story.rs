@@ -187,6 +187,7 @@ mod tests {
             pool: String::new(),
             opted_out: false,
             unschedulable,
+            cordon_owner: None,
             leaving: false,
             shut_down: false,
             readiness: Readiness { ready: true, since: Monotonic::default() },

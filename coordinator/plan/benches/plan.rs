@@ -124,6 +124,7 @@ fn node(number: usize, events: &[ScheduledEvent], silent: bool) -> Node {
         pool: format!("pool-{}", number / 1_000),
         opted_out: false,
         unschedulable: false,
+        cordon_owner: None,
         leaving: false,
         shut_down: false,
         readiness: Readiness { ready: true, since: Monotonic::default() },

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     claim::{Claim, ClaimError},
     config::Config,
-    event::ScheduledEvent,
+    event::{EventType, ScheduledEvent},
     identity::VmReference,
     pods::PodReport,
     time::Monotonic,
@@ -43,6 +43,8 @@ pub struct Node {
     pub opted_out: bool,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
+    /// Who made it unschedulable, as the API server remembers it; `None` where it doesn't.
+    pub cordon_owner: Option<CordonOwner>,
     /// An autoscaler takes it away, or its machine was shut down on purpose.
     pub leaving: bool,
     /// Its machine was shut down on purpose.
@@ -59,6 +61,18 @@ pub struct Node {
     pub drain: Option<DrainProgress>,
     /// A write that uses up a limit is on its way, or its outcome is unknown.
     pub pending: Option<Pending>,
+}
+
+/// Whose `spec.unschedulable` is. A claim alone can't tell: somebody may have taken mechanic's cordon off and put
+/// one of their own on before anybody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CordonOwner {
+    /// It was set by mechanic, and nobody has set it since.
+    Mechanic,
+    /// It was set by somebody else, after mechanic's was taken off or before there was one.
+    Somebody,
+    /// Set by mechanic, and applied by somebody else as well.
+    Both,
 }
 
 /// A write that uses up a limit from the moment it is sent.
@@ -188,9 +202,20 @@ pub enum DrainStage {
     /// It sends evictions as budgets allow.
     Evicting,
     /// It has ended: two lists in a row, far enough apart, showed nothing left to move.
-    Clean,
+    Clean {
+        /// For an event of this type, the costliest that it was told of.
+        worst: EventType,
+    },
     /// It has ended: it was told to, and nothing that it evicted is there any more.
     Stopped,
+}
+
+impl DrainStage {
+    /// Whether its task is over.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Clean { .. } | Self::Stopped)
+    }
 }
 
 impl DrainProgress {

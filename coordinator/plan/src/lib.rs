@@ -33,8 +33,8 @@ pub use coverage::{Coverage, MUTE_AFTER};
 pub use decide::{Decision, Departure, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};
 pub use fleet::{
-    ClaimOnNode, Document, DrainProgress, DrainStage, Evidence, Fleet, Listed, Node, Pending, Probe, ProbeVm,
-    Readiness, VmEventCondition,
+    ClaimOnNode, CordonOwner, Document, DrainProgress, DrainStage, Evidence, Fleet, Listed, Node, Pending,
+    Probe, ProbeVm, Readiness, VmEventCondition,
 };
 pub use identity::VmReference;
 pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, Wave, classify, first_wave};

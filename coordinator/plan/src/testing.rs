@@ -24,6 +24,7 @@ pub(crate) fn node(vm_name: &str) -> Node {
         pool: "pool".into(),
         opted_out: false,
         unschedulable: false,
+        cordon_owner: None,
         leaving: false,
         shut_down: false,
         readiness: Readiness { ready: true, since: Monotonic::default() },

@@ -68,6 +68,11 @@ impl Pods {
         }
     }
 
+    /// What the pods leave for.
+    pub(super) fn departure(&self) -> Departure {
+        self.departure
+    }
+
     /// The pods are to leave for something else, or more urgently.
     pub(super) fn leave_for(&mut self, departure: Departure) {
         self.departure = departure;

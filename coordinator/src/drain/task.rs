@@ -113,8 +113,8 @@ impl Drain {
                     listing = None;
                 }
                 // There is no time to look twice.
-                Some(_) if self.departure().is_some_and(|to| to.worst == EventType::Preempt) => {
-                    self.report(&pods, true, DrainStage::Clean);
+                Some(_) if lock(&pods).departure().worst == EventType::Preempt => {
+                    self.report_clean(&pods);
                     return;
                 }
                 Some(since) if listing.is_none() => {
@@ -134,7 +134,7 @@ impl Drain {
                 list = ended(&mut listing) => {
                     listing = None;
                     if course.take_in(node, list, &pods) {
-                        self.report(&pods, true, DrainStage::Clean);
+                        self.report_clean(&pods);
                         return;
                     }
                 }
@@ -207,6 +207,11 @@ impl Drain {
             Some(Outcome::Gone) | None => BETWEEN_LISTS,
         };
         lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
+    }
+
+    fn report_clean(&self, pods: &Shared) {
+        let worst = lock(pods).departure().worst;
+        self.report(pods, true, DrainStage::Clean { worst });
     }
 
     fn report(&self, pods: &Shared, listed: bool, stage: DrainStage) {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
-use mechanic_plan::{CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimOnNode, OPT_OUT_LABEL, VmReference};
+use mechanic_plan::{
+    CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimOnNode, CordonOwner, OPT_OUT_LABEL, VmReference,
+};
 
-use super::NodeVersion;
+use super::{NodeVersion, cordon_owner};
 
 /// Where the name of a node's pool may stand; the first that is there counts.
 const POOL_LABELS: [&str; 3] = ["kubernetes.azure.com/agentpool", "agentpool", "karpenter.sh/nodepool"];
@@ -29,6 +31,7 @@ pub(crate) struct NodeView {
     pub(crate) pool: String,
     pub(crate) opted_out: bool,
     pub(crate) unschedulable: bool,
+    pub(crate) cordon_owner: Option<CordonOwner>,
     pub(crate) leaving: bool,
     pub(crate) shut_down: bool,
     pub(crate) ready: bool,
@@ -62,6 +65,7 @@ impl NodeView {
             pool: POOL_LABELS.into_iter().find_map(label).unwrap_or_default().to_owned(),
             opted_out: label(OPT_OUT_LABEL).is_some_and(|value| value != "false"),
             unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+            cordon_owner: cordon_owner::of(&node.metadata),
             leaving: tainted(SHUT_DOWN_TAINT) || LEAVING_TAINTS.into_iter().any(tainted),
             shut_down: tainted(SHUT_DOWN_TAINT),
             ready: condition("Ready").is_some_and(|status| status == "True"),

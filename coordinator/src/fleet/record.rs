@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mechanic_plan::{
-    ClaimOnNode, ClaimPhase, Document, DrainStage, Listed, Monotonic, Node, Pending, Probe, ProbeVm,
-    Readiness, ScheduledEvent, VmEventCondition,
+    ClaimOnNode, ClaimPhase, Document, Listed, Monotonic, Node, Pending, Probe, ProbeVm, Readiness,
+    ScheduledEvent, VmEventCondition,
 };
 
 use super::{
@@ -44,6 +44,7 @@ impl Record {
             pool: view.pool,
             opted_out: view.opted_out,
             unschedulable: view.unschedulable,
+            cordon_owner: view.cordon_owner,
             leaving: view.leaving,
             shut_down: view.shut_down,
             readiness: Readiness { ready: view.ready, since: now },
@@ -73,6 +74,7 @@ impl Record {
         node.pool = view.pool;
         node.opted_out = view.opted_out;
         node.unschedulable = view.unschedulable;
+        node.cordon_owner = view.cordon_owner;
         node.leaving = view.leaving;
         node.shut_down = view.shut_down;
         if node.readiness.ready != view.ready {
@@ -83,7 +85,7 @@ impl Record {
         node.claim = view.claim;
         node.pending = self.pending.as_ref().map(|(_, pending)| *pending);
         // What a past drain found must not answer for the next one.
-        if !draining && node.drain.as_ref().is_some_and(|drain| has_ended(drain.stage)) {
+        if !draining && node.drain.as_ref().is_some_and(|drain| drain.stage.has_ended()) {
             node.drain = None;
         }
         self.version = view.version;
@@ -185,8 +187,4 @@ impl Record {
         probe.document = Some(Arc::new(Document { own_events, other_events, complete: seen.complete }));
         says_the_same
     }
-}
-
-fn has_ended(stage: DrainStage) -> bool {
-    matches!(stage, DrainStage::Clean | DrainStage::Stopped)
 }

@@ -213,6 +213,7 @@ mod tests {
             pool: String::new(),
             opted_out: false,
             unschedulable: false,
+            cordon_owner: None,
             leaving: false,
             shut_down: false,
             ready: true,
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn a_past_drain_is_forgotten_once_the_claim_says_it_is_over() {
         let mut state = state_with_document();
-        let ended = DrainProgress { stage: DrainStage::Clean, ..DrainProgress::default() };
+        let ended = DrainProgress { stage: DrainStage::Stopped, ..DrainProgress::default() };
         let mut claim = Claim::new("u", "vm", "boot", 1, false);
         claim.phase = ClaimPhase::Draining;
         state.apply_node(view("11", "u", ClaimOnNode::Readable(claim.clone())), NOW);

@@ -10,7 +10,7 @@ use crate::{
     coverage::Coverage,
     decide::{Decision, DrainOrder, NodeWrite, Phase},
     event::ScheduledEvent,
-    fleet::{DrainProgress, DrainStage},
+    fleet::{CordonOwner, DrainProgress, DrainStage},
     limits::is_down_for_long,
     pods::Verdict,
     proof::{Judge, Proof},
@@ -26,9 +26,9 @@ impl Assessment<'_> {
     pub(super) fn decide_claimed(&self, on_node: &Claim, twin: Option<&str>) -> (Decision, Option<Wish>) {
         let mut claim = on_node.clone();
         claim.epoch = self.fleet.epoch;
-        if !self.node.unschedulable {
+        if self.is_our_cordon_gone(on_node) {
             claim.events.values_mut().for_each(|event| event.vetoed = true);
-            // Our cordon is gone; should there be one again, it is somebody else's.
+            // Should there be a cordon now or later, it is somebody else's.
             claim.was_unschedulable = true;
         }
         let distrusted = self.distrusted(twin);
@@ -49,6 +49,13 @@ impl Assessment<'_> {
             .filter(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed))
             .collect();
         let drain = to_drain(&active);
+        // What must leave may differ for a new event, and it is known as new but once: back to where a drain begins,
+        // whether or not one may begin now.
+        if on_node.phase == ClaimPhase::Drained
+            && drain.iter().any(|event| !on_node.events.contains_key(&event.event_id))
+        {
+            claim.enter(ClaimPhase::Cordoned);
+        }
         let is_down = is_down_for_long(self.node, self.now.monotonic);
         let (mut decision, wish) = if drain.is_empty() || is_down || self.held_back().is_some() {
             let reason = match distrusted.filter(|_| !stopping) {
@@ -69,6 +76,12 @@ impl Assessment<'_> {
         (decision, wish)
     }
 
+    /// Whether somebody has taken our cordon off, even if they have put one of their own on since.
+    fn is_our_cordon_gone(&self, on_node: &Claim) -> bool {
+        let is_ours = !on_node.was_unschedulable;
+        !self.node.unschedulable || (is_ours && self.node.cordon_owner == Some(CordonOwner::Somebody))
+    }
+
     /// All events of the claim are over.
     fn give_back(&self, on_node: &Claim, claim: &Claim, stopping: bool) -> Decision {
         if stopping {
@@ -77,7 +90,8 @@ impl Assessment<'_> {
             return decision;
         }
         let mut decision = self.decision(phase_of(on_node), Reason::Releasing);
-        let uncordon = self.node.unschedulable && !claim.was_unschedulable;
+        let wanted_by_others = self.node.cordon_owner == Some(CordonOwner::Both);
+        let uncordon = self.node.unschedulable && !claim.was_unschedulable && !wanted_by_others;
         decision.write = Some(NodeWrite::Release { uncordon });
         decision
     }
@@ -136,18 +150,16 @@ impl Assessment<'_> {
         drain: &[&ScheduledEvent],
     ) -> (Decision, Option<Wish>) {
         let known = self.node.drain.as_ref();
-        match on_node.phase {
-            ClaimPhase::Draining if known.is_some_and(|drain| drain.stage == DrainStage::Clean) => {
+        if let Some(DrainProgress { stage: DrainStage::Clean { worst }, pods, .. }) = known
+            && on_node.phase == ClaimPhase::Draining
+        {
+            if self.departure(drain).worst <= *worst {
                 claim.enter(ClaimPhase::Drained);
-                claim.pods_left = known.map_or(0, |drain| drain.pods.len());
-            }
-            // What must leave may differ for a new event: once more through the budget.
-            ClaimPhase::Drained
-                if drain.iter().any(|event| !on_node.events.contains_key(&event.event_id)) =>
-            {
+                claim.pods_left = pods.len();
+            } else {
+                // It had ended before it heard of a costlier event.
                 claim.enter(ClaimPhase::Cordoned);
             }
-            _ => {}
         }
         let (phase, reason, order) = match claim.phase {
             ClaimPhase::Cordoned => {

@@ -203,6 +203,7 @@ fn add_people(world: &mut World, random: &mut Random, Afternoon { machines, last
         let at = START + random.between(5, lasts);
         match random.below(20) {
             0 => world.now(Change::Cordon(number)),
+            1 if random.one_in(2) => world.at(at, Change::CordonApplied(number)),
             1 => world.at(at, Change::Cordon(number)),
             2 => world.now(Change::Foreign(number, ClaimOnNode::LabelOnly)),
             3 => {

@@ -3,7 +3,7 @@
 use mechanic_plan::{ClaimPhase, Phase, ReasonCode};
 
 use super::{SOON, cluster, cluster_with, one_drain_at_once, run_with};
-use crate::world::{Announcement, Change, rfc_1123};
+use crate::world::{Announcement, Change, Workload, rfc_1123};
 
 const LIVE_MIGRATION: &str =
     "Virtual machine is being paused because of a memory-preserving Live Migration operation.";
@@ -82,9 +82,7 @@ fn a_freeze_that_has_started_is_cordoned_and_not_drained() {
 #[test]
 fn a_freeze_that_starts_in_mid_drain_stops_it_at_the_next_pod() {
     let mut world = cluster(6);
-    let held = world.add_workload(
-        crate::world::Workload::new("a", 6).with_budget(crate::world::Budget::MaxUnavailable(0)),
-    );
+    let held = world.add_workload(Workload::new("a", 6).with_budget(crate::world::Budget::MaxUnavailable(0)));
     let event = Announcement::new("Freeze", &[0], SOON, 900).lasting(None, "");
     let mut run = run_with(world, [event]);
     run.until(SOON + 900);
@@ -137,7 +135,7 @@ fn degraded_hardware_days_ahead_is_shown_until_the_lead_time() {
 #[test]
 fn an_event_is_acted_on_earlier_than_the_lead_time_where_its_pods_need_longer() {
     let mut world = cluster(4);
-    let slow = crate::world::Workload { grace: 3_000, stubborn: true, ..crate::world::Workload::new("a", 1) };
+    let slow = Workload { grace: 3_000, stubborn: true, ..Workload::new("a", 1) };
     let slow = world.add_workload(slow);
     let number = world.pods[world.workloads[slow].pods[0].0].machine.unwrap();
     let mut run = run_with(world, [Announcement::new("Reboot", &[number], SOON, 4_000)]);
@@ -179,7 +177,7 @@ fn overlapping_events_hold_a_node_until_the_last_is_over() {
 #[test]
 fn a_second_event_on_a_drained_node_is_taken_into_the_claim_and_drained_for_what_it_costs() {
     let mut world = cluster(6);
-    let with_data = crate::world::Workload { empty_dir: true, ..crate::world::Workload::new("a", 6) };
+    let with_data = Workload { empty_dir: true, ..Workload::new("a", 6) };
     world.add_workload(with_data);
     let freeze = Announcement::new("Freeze", &[0], SOON, 900).lasting(None, "");
     let redeploy = Announcement::new("Redeploy", &[0], SOON + 300, 600);
@@ -190,6 +188,18 @@ fn a_second_event_on_a_drained_node_is_taken_into_the_claim_and_drained_for_what
     // The Redeploy would lose the emptyDir anyway.
     assert_eq!((run.claim(0).unwrap().events.len(), run.pods(0)), (2, 0));
     assert_eq!(run.claim(0).unwrap().phase, ClaimPhase::Drained);
+}
+
+#[test]
+fn a_costlier_event_in_whatever_second_of_a_drain_takes_what_stayed_for_the_first() {
+    for second in 1..60 {
+        let mut world = cluster(6);
+        world.add_workload(Workload { empty_dir: true, ..Workload::new("a", 6) });
+        let redeploy = Announcement::new("Redeploy", &[0], SOON + second, 900);
+        let mut run = run_with(world, [Announcement::new("Reboot", &[0], SOON, 900), redeploy]);
+        run.until(SOON + 300);
+        assert_eq!(run.pods(0), 0, "a Redeploy {second} s after a Reboot");
+    }
 }
 
 #[test]

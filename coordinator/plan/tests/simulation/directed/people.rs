@@ -1,11 +1,11 @@
 //! People and other tools: what they say goes.
 
-use mechanic_plan::{ClaimOnNode, Config, ReasonCode};
+use mechanic_plan::{ClaimOnNode, Config, CordonOwner, ReasonCode};
 
 use super::{SOON, cluster, cluster_with, one_drain_at_once, run_with};
 use crate::{
     run::Run,
-    world::{Announcement, Budget, Change, Who, Workload, World},
+    world::{Announcement, Budget, Change, Workload, World},
 };
 
 fn paused() -> Change {
@@ -66,6 +66,26 @@ fn an_opt_out_stops_a_drain_at_its_next_pod_and_the_node_is_given_back_in_the_en
 }
 
 #[test]
+fn an_event_that_comes_while_a_drained_node_is_opted_out_is_acted_on_afterwards() {
+    let mut world = cluster(6);
+    world.add_workload(Workload { empty_dir: true, ..Workload::new("a", 6) });
+    let redeploy = Announcement::new("Redeploy", &[0], SOON + 200, 900);
+    let mut run = run_with(world, [Announcement::new("Reboot", &[0], SOON, 900), redeploy]);
+    run.until(SOON + 100);
+    assert_eq!(
+        (run.pods(0), run.reason(0)),
+        (1, ReasonCode::DrainedExcept),
+        "a Reboot leaves the emptyDir alone"
+    );
+    run.world.now(Change::OptOut(0, true));
+    run.until(SOON + 300);
+    assert_eq!((run.pods(0), run.reason(0)), (1, ReasonCode::OptedOut));
+    run.world.now(Change::OptOut(0, false));
+    run.go_on(100);
+    assert_eq!(run.pods(0), 0, "a Redeploy would destroy it");
+}
+
+#[test]
 fn a_node_that_is_opted_out_is_left_alone() {
     let mut world = cluster(6);
     world.now(Change::OptOut(0, true));
@@ -98,7 +118,33 @@ fn a_cordon_of_somebody_elses_after_a_veto_is_never_taken_off() {
     run.world.now(Change::Cordon(0));
     run.until_released(0);
     assert!(run.is_cordoned(0));
-    assert_eq!(run.world.machines[0].cordoned_by, Some(Who::Somebody));
+    assert_eq!(run.world.machines[0].cordoned_by, Some(CordonOwner::Somebody));
+}
+
+#[test]
+fn a_cordon_in_place_of_ours_is_a_veto_though_nobody_saw_ours_go() {
+    let mut run = held_drain();
+    // Both between two looks of the coordinator.
+    run.world.now(Change::Uncordon(0));
+    run.world.now(Change::Cordon(0));
+    lift_budgets(&mut run.world);
+    let moved = run.world.stats.moved;
+    run.go_on(120);
+    assert_eq!((run.world.stats.moved, run.reason(0)), (moved, ReasonCode::Vetoed));
+    run.until_released(0);
+    assert!(run.is_cordoned(0));
+    assert_eq!(run.world.machines[0].cordoned_by, Some(CordonOwner::Somebody));
+}
+
+#[test]
+fn a_cordon_that_somebody_applies_beside_ours_vetoes_nothing_and_stays() {
+    let mut run = held_drain();
+    run.world.now(Change::CordonApplied(0));
+    lift_budgets(&mut run.world);
+    run.go_on(120);
+    assert_eq!(run.pods(0), 0, "the drain goes on");
+    run.until_released(0);
+    assert!(run.is_cordoned(0));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What is written on Nodes.
 
-use mechanic_plan::{Claim, ClaimOnNode, MAX_CLAIM_BYTES, NodeWrite, Plan};
+use mechanic_plan::{Claim, ClaimOnNode, CordonOwner, MAX_CLAIM_BYTES, NodeWrite, Plan};
 
 use super::sent;
-use crate::world::{Who, World};
+use crate::world::World;
 
 pub(super) fn nothing_foreign_is_touched(world: &World, plan: &Plan) {
     for (number, name, write) in sent(world, plan) {
@@ -24,10 +24,14 @@ pub(super) fn nothing_foreign_is_touched(world: &World, plan: &Plan) {
             (claim, NodeWrite::Release { .. }) if !matches!(claim, ClaimOnNode::Readable(_)) => {
                 world.broken(name, "it is released without a claim");
             }
-            (_, NodeWrite::Release { uncordon: true }) if machine.cordoned_by != Some(Who::Mechanic) => {
+            (_, NodeWrite::Release { uncordon: true })
+                if machine.cordoned_by != Some(CordonOwner::Mechanic) =>
+            {
                 world.broken(name, "somebody else's cordon is taken off");
             }
-            (_, NodeWrite::Release { uncordon: false }) if machine.cordoned_by == Some(Who::Mechanic) => {
+            (_, NodeWrite::Release { uncordon: false })
+                if machine.cordoned_by == Some(CordonOwner::Mechanic) =>
+            {
                 world.broken(name, "mechanic's own cordon is left behind");
             }
             (_, NodeWrite::Hold { cordon: true, claim })

@@ -1,8 +1,8 @@
 //! When everything is over.
 
-use mechanic_plan::ClaimOnNode;
+use mechanic_plan::{ClaimOnNode, CordonOwner};
 
-use crate::world::{Who, World};
+use crate::world::World;
 
 /// Whatever was mechanic's is off again, and whatever wasn't is as it was.
 pub(crate) fn everything_is_given_back(world: &World) {
@@ -14,10 +14,10 @@ pub(crate) fn everything_is_given_back(world: &World) {
         if node.claim != ClaimOnNode::None {
             world.broken(&machine.node, &format!("it is still held: {:?}", node.claim));
         }
-        if machine.cordoned_by == Some(Who::Mechanic) {
+        if machine.cordoned_by == Some(CordonOwner::Mechanic) {
             world.broken(&machine.node, "mechanic's cordon is left behind");
         }
-        if node.unschedulable != (machine.cordoned_by == Some(Who::Somebody)) {
+        if node.unschedulable != machine.cordoned_by.is_some() {
             world.broken(&machine.node, "it is schedulable where it wasn't, or the other way round");
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{ClaimOnNode, ClaimPhase, EventType, NodeWrite, Plan};
+use mechanic_plan::{ClaimOnNode, ClaimPhase, CordonOwner, EventType, NodeWrite, Plan};
 
 use super::{claim_on, is_worth_cordoning_for, needed_at_most, seconds_left, sent};
-use crate::world::{PodState, Who, World, begins_drain};
+use crate::world::{PodState, World, begins_drain};
 
 /// Whether pods are being evicted there, or are on their way out after an eviction.
 pub(super) fn is_draining(world: &World, number: usize) -> bool {
@@ -74,7 +74,7 @@ pub(super) fn cordoned(world: &World) -> BTreeMap<&str, usize> {
             world.shell.write_to_node(number, &world.node(number).uid),
             Some(NodeWrite::Hold { cordon: true, .. })
         );
-        let ours = machine.cordoned_by == Some(Who::Mechanic) || about_to;
+        let ours = matches!(machine.cordoned_by, Some(CordonOwner::Mechanic | CordonOwner::Both)) || about_to;
         *cordoned.entry(&machine.pool).or_default() += usize::from(ours);
     }
     cordoned

@@ -1,8 +1,8 @@
 //! What happens in the world, when its time has come.
 
-use mechanic_plan::{ClaimOnNode, Config};
+use mechanic_plan::{ClaimOnNode, Config, CordonOwner};
 
-use super::{World, machines::ConditionSays, machines::Who, pods::PodId};
+use super::{World, machines::ConditionSays, pods::PodId};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
@@ -40,6 +40,8 @@ pub(crate) enum Change {
     ProbeGone(usize),
     // People.
     Cordon(usize),
+    /// The same by server-side apply.
+    CordonApplied(usize),
     Uncordon(usize),
     OptOut(usize, bool),
     Settings(Box<Config>),
@@ -135,6 +137,7 @@ impl World {
             }
             Change::ProbeGone(number) => self.machines[number].probe.stop(time),
             Change::Cordon(number) => self.somebody_cordons(number),
+            Change::CordonApplied(number) => self.somebody_applies_a_cordon(number),
             Change::Uncordon(number) => self.somebody_uncordons(number),
             Change::OptOut(number, out) => self.change_if_there(number, |node| node.opted_out = out),
             Change::Settings(config) => self.fleet.config = *config,
@@ -157,8 +160,22 @@ impl World {
         let machine = &mut self.machines[number];
         // Who cordons a node that is cordoned changes nothing, and nobody can see it.
         if machine.exists && machine.cordoned_by.is_none() {
-            machine.cordoned_by = Some(Who::Somebody);
+            machine.cordoned_by = Some(CordonOwner::Somebody);
             self.change_node(number, |node| node.unschedulable = true);
+        }
+    }
+
+    /// Who applies it becomes an owner even where that changes nothing.
+    fn somebody_applies_a_cordon(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        match machine.cordoned_by {
+            _ if !machine.exists => {}
+            None => self.somebody_cordons(number),
+            Some(CordonOwner::Mechanic) => {
+                machine.cordoned_by = Some(CordonOwner::Both);
+                self.change_node(number, |_| {});
+            }
+            Some(CordonOwner::Somebody | CordonOwner::Both) => {}
         }
     }
 

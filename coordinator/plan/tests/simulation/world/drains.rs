@@ -37,10 +37,6 @@ pub(crate) struct Eviction {
     pub(crate) pod: PodId,
 }
 
-pub(crate) fn has_ended(stage: DrainStage) -> bool {
-    matches!(stage, DrainStage::Clean | DrainStage::Stopped)
-}
-
 impl Drain {
     fn new(lists_at: u64) -> Self {
         Self {
@@ -66,8 +62,11 @@ impl World {
         let mut evictions = Vec::new();
         for (name, decision) in plan {
             let number = self.numbers[name];
-            let clean =
-                self.node(number).drain.as_ref().is_some_and(|drain| drain.stage == DrainStage::Clean);
+            let clean = self
+                .node(number)
+                .drain
+                .as_ref()
+                .is_some_and(|drain| matches!(drain.stage, DrainStage::Clean { .. }));
             if !self.shell.drains.contains_key(&number) {
                 if decision.drain == DrainOrder::Stop || clean {
                     continue;
@@ -82,7 +81,7 @@ impl World {
             }
             evictions.extend(self.send_evictions(number, &mut drain));
             let progress = self.progress(number, &mut drain);
-            let ended = has_ended(progress.stage);
+            let ended = progress.stage.has_ended();
             if self.node(number).drain.as_ref() != Some(&progress) {
                 self.note(number, |node| node.drain = Some(progress));
             }
@@ -138,7 +137,11 @@ impl World {
                 let first = *drain.clean_since.get_or_insert(self.time);
                 let twice = self.time > first && self.time >= since + SETTLE;
                 let no_time = matches!(drain.order, DrainOrder::Run(to) if to.worst == EventType::Preempt);
-                if twice || no_time { DrainStage::Clean } else { DrainStage::Evicting }
+                if twice || no_time {
+                    DrainStage::Clean { worst: drain.departure.worst }
+                } else {
+                    DrainStage::Evicting
+                }
             }
             Some(_) => DrainStage::Evicting,
         };

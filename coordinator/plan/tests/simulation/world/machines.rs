@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use mechanic_plan::{ClaimOnNode, Node, Readiness, VmReference};
+use mechanic_plan::{ClaimOnNode, CordonOwner, Node, Readiness, VmReference};
 
 use super::{World, monotonic, pods::PodId, probes::ProbeOnMachine};
 
@@ -24,7 +24,7 @@ pub(crate) struct Machine {
     /// Whether the Node is there.
     pub(crate) exists: bool,
     pub(crate) probe: ProbeOnMachine,
-    pub(crate) cordoned_by: Option<Who>,
+    pub(crate) cordoned_by: Option<CordonOwner>,
     /// Events that somebody has vetoed by making the Node schedulable.
     pub(crate) vetoed: BTreeSet<String>,
     /// Pods that it takes.
@@ -33,13 +33,6 @@ pub(crate) struct Machine {
     /// What stands on the Node is not mechanic's.
     pub(crate) foreign: bool,
     pub(crate) condition: ConditionSays,
-}
-
-/// Whose cordon stands on a Node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    Mechanic,
-    Somebody,
 }
 
 /// What node-problem-detector says in `VMEventScheduled`.
@@ -107,6 +100,7 @@ impl World {
             pool: machine.pool.clone(),
             opted_out: false,
             unschedulable: false,
+            cordon_owner: None,
             leaving: false,
             shut_down: false,
             readiness: Readiness { ready: machine.up, since: monotonic(self.time) },
@@ -140,12 +134,13 @@ impl World {
         let Some(node) = self.fleet.nodes.get_mut(&self.machines[number].node) else { return };
         let node = Arc::make_mut(node);
         change(node);
+        node.cordon_owner = self.machines[number].cordoned_by;
         let version: u64 = node.resource_version.parse().unwrap_or_default();
         node.resource_version = (version + 1).to_string();
         let draining = matches!(&node.claim, ClaimOnNode::Readable(claim)
             if claim.phase == mechanic_plan::ClaimPhase::Draining);
         // As the coordinator's fleet does: what a past drain found doesn't answer for the next one.
-        if !draining && node.drain.as_ref().is_some_and(|drain| super::drains::has_ended(drain.stage)) {
+        if !draining && node.drain.as_ref().is_some_and(|drain| drain.stage.has_ended()) {
             node.drain = None;
         }
     }

@@ -24,7 +24,7 @@ pub(crate) use self::{
     azure::{Announcement, Impact, rfc_1123},
     changes::Change,
     drains::Eviction,
-    machines::{ConditionSays, Machine, Who},
+    machines::{ConditionSays, Machine},
     pods::{Pod, PodId, PodState},
     probes::silent_for,
     random::Random,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Node, NodeWrite, Pending, Plan};
+use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, CordonOwner, Node, NodeWrite, Pending, Plan};
 
-use super::{World, drains::Drain, machines::Who};
+use super::{World, drains::Drain};
 
 /// A write on its way.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl World {
         match write {
             NodeWrite::Hold { claim, cordon } => {
                 if cordon {
-                    machine.cordoned_by.get_or_insert(Who::Mechanic);
+                    machine.cordoned_by.get_or_insert(CordonOwner::Mechanic);
                 }
                 // As it is read back.
                 let claim = claim.to_annotation().and_then(|annotation| Claim::parse(&annotation));
@@ -111,9 +111,9 @@ impl World {
                 });
             }
             NodeWrite::Release { uncordon } => {
-                if uncordon {
-                    machine.cordoned_by = None;
-                }
+                // What somebody applied beside mechanic's is theirs alone from now on.
+                let stays = machine.cordoned_by.map(|_| CordonOwner::Somebody);
+                machine.cordoned_by = stays.filter(|_| !uncordon);
                 machine.vetoed.clear();
                 self.stats.released += 1;
                 self.change_node(number, |node| {
