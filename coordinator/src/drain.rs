@@ -4,6 +4,7 @@ mod evict;
 mod pod_view;
 mod pods;
 mod task;
+mod tracked;
 mod turns;
 
 pub(crate) use evict::Evictions;

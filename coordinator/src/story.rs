@@ -153,6 +153,7 @@ fn of_reason(reason: &Reason) -> Option<Telling> {
         | Reason::ClaimOfLaterLeader { .. }
         | Reason::Vetoed
         | Reason::ReportTooOld
+        | Reason::DrainBlocked { .. }
         | Reason::NowhereToGo
         | Reason::DeadlineAtRisk { .. }
         | Reason::NoticeTooShort { .. }

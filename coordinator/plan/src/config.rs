@@ -26,6 +26,8 @@ pub struct Config {
     /// `emergency-concurrent-drains`: how many nodes may be drained at once where machines are about to be
     /// destroyed; rounded down.
     pub emergency_concurrent_drains: Amount,
+    /// `set-aside-after`: for how long none of the pods that must leave a node can, before another gets its slot.
+    pub set_aside_after: Duration,
     /// `release-hold`: how long valid polls in a row must have shown no event before a node is given back.
     pub release_hold: Duration,
     /// `release-hold-never-started`: the same for an event that was never seen `Started`.
@@ -48,6 +50,7 @@ impl Default for Config {
             max_concurrent_drains: Amount::Percent(10),
             max_unavailable_nodes: Amount::Percent(50),
             emergency_concurrent_drains: Amount::Percent(50),
+            set_aside_after: Duration::from_mins(5),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),
@@ -102,6 +105,7 @@ impl Config {
             "max-concurrent-drains" => self.max_concurrent_drains = Value::parse(text)?,
             "max-unavailable-nodes" => self.max_unavailable_nodes = Value::parse(text)?,
             "emergency-concurrent-drains" => self.emergency_concurrent_drains = Value::parse(text)?,
+            "set-aside-after" => self.set_aside_after = Value::parse(text)?,
             "release-hold" => self.release_hold = Value::parse(text)?,
             "release-hold-never-started" => self.release_hold_never_started = Value::parse(text)?,
             "release-hold-after-boot" => self.release_hold_after_boot = Value::parse(text)?,
@@ -130,6 +134,7 @@ mod tests {
             ("max-concurrent-drains", "25%"),
             ("max-unavailable-nodes", "7"),
             ("emergency-concurrent-drains", "40%"),
+            ("set-aside-after", "90s"),
             ("release-hold", "3s"),
             ("release-hold-never-started", "5s"),
             ("release-hold-after-boot", "8s"),
@@ -148,6 +153,7 @@ mod tests {
                 max_concurrent_drains: Amount::Percent(25),
                 max_unavailable_nodes: Amount::Number(7),
                 emergency_concurrent_drains: Amount::Percent(40),
+                set_aside_after: Duration::from_secs(90),
                 release_hold: Duration::from_secs(3),
                 release_hold_never_started: Duration::from_secs(5),
                 release_hold_after_boot: Duration::from_secs(8),
@@ -167,7 +173,7 @@ mod tests {
             .collect();
         let (config, _, refusals) = Config::read(&installed, &Accepted::new());
         assert_eq!((config, refusals), (Config::default(), vec![]));
-        assert_eq!(installed.len(), 11, "a key is missing in what is installed");
+        assert_eq!(installed.len(), 12, "a key is missing in what is installed");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     event::{EventType, ScheduledEvent},
     identity::VmReference,
-    pods::PodReport,
+    pods::{PodReport, Verdict},
     time::Monotonic,
 };
 
@@ -191,6 +191,8 @@ pub struct DrainProgress {
     pub evicted: usize,
     /// Pods that are terminating, whoever asked for it; an earlier leader may have.
     pub terminating: usize,
+    /// Since when pods must leave, and none of them can.
+    pub blocked_since: Option<Monotonic>,
 }
 
 /// What the task of a drain does.
@@ -219,6 +221,14 @@ impl DrainStage {
 }
 
 impl DrainProgress {
+    /// Whether pods must leave and none of them can, as things stand.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        let mut leaving =
+            self.pods.iter().map(|pod| pod.verdict).filter(|verdict| verdict.must_leave()).peekable();
+        leaving.peek().is_some() && !leaving.any(Verdict::is_moving)
+    }
+
     /// Whether nothing is evicted and nothing that may have been evicted is still there.
     #[must_use]
     pub fn is_settled(&self) -> bool {

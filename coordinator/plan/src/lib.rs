@@ -6,6 +6,7 @@
 //! pod of a node that is being drained.
 
 mod assessment;
+mod budget;
 mod claim;
 mod config;
 mod coverage;
@@ -24,6 +25,7 @@ mod response;
 mod testing;
 mod time;
 
+pub use budget::{Budget, BudgetRule, Holdup};
 pub use claim::{
     CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimPhase, ClaimedEvent, ClaimedEvents,
     MAX_CLAIM_BYTES, OPT_OUT_LABEL,

@@ -72,6 +72,8 @@ pub enum Verdict {
     ProtectedForNow,
     /// It is evicted as soon as its PodDisruptionBudget allows.
     BlockedByBudget,
+    /// No eviction can move it until somebody changes something.
+    BlockedForGood,
     /// The API server refused the eviction for another reason; it is tried again.
     EvictionRefused,
     /// It is on its way out.
@@ -99,7 +101,7 @@ pub struct PodReport {
     pub name: String,
     /// What is done with it.
     pub verdict: Verdict,
-    /// What the API server said to its eviction, if that was no.
+    /// What keeps it, and what would free it; what the API server said, where it refused the eviction.
     pub detail: String,
     /// How long it may take to stop.
     pub grace: Duration,
@@ -188,9 +190,16 @@ impl Verdict {
                 | Self::WaitingForWave
                 | Self::ProtectedForNow
                 | Self::BlockedByBudget
+                | Self::BlockedForGood
                 | Self::EvictionRefused
                 | Self::Terminating
         )
+    }
+
+    /// Whether something is being done about the pod right now.
+    #[must_use]
+    pub fn is_moving(self) -> bool {
+        matches!(self, Self::Evict | Self::Terminating)
     }
 
     /// The stable code.
@@ -201,6 +210,7 @@ impl Verdict {
             Self::WaitingForWave => ReasonCode::WaitingForWave,
             Self::ProtectedForNow => ReasonCode::ProtectedForNow,
             Self::BlockedByBudget => ReasonCode::BlockedByBudget,
+            Self::BlockedForGood => ReasonCode::BlockedForGood,
             Self::EvictionRefused => ReasonCode::EvictionRefused,
             Self::Terminating => ReasonCode::Terminating,
             Self::MirrorPod => ReasonCode::MirrorPod,
@@ -222,6 +232,7 @@ impl fmt::Display for Verdict {
                 "it asks not to be moved, so it stays until the latest safe start, and is evicted then"
             }
             Self::BlockedByBudget => "its PodDisruptionBudget allows no eviction now; it is tried again",
+            Self::BlockedForGood => "no eviction can move it until somebody changes something",
             Self::EvictionRefused => "the API server refused its eviction; it is tried again",
             Self::Terminating => "it is terminating",
             Self::MirrorPod => "it is a static pod of the kubelet",

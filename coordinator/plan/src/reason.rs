@@ -113,6 +113,13 @@ pub enum Reason {
         /// How many.
         terminating: usize,
     },
+    /// Every pod that must leave is blocked, and has been for so long that the slot is another's.
+    DrainBlocked {
+        /// How many.
+        pods: usize,
+        /// One of them, by namespace and name, and what would free it.
+        first: String,
+    },
     /// Every pod that could be moved is gone.
     Drained,
     /// The same, and some pods stay.
@@ -181,6 +188,7 @@ impl Reason {
             Self::NowhereToGo => ReasonCode::NowhereToGo,
             Self::Draining { .. } => ReasonCode::Draining,
             Self::StoppingDrain { .. } => ReasonCode::StoppingDrain,
+            Self::DrainBlocked { .. } => ReasonCode::DrainBlocked,
             Self::Drained => ReasonCode::Drained,
             Self::DrainedExcept(_) => ReasonCode::DrainedExcept,
             Self::WaitingForProbe => ReasonCode::WaitingForProbe,
@@ -275,6 +283,10 @@ impl fmt::Display for Reason {
             Self::StoppingDrain { terminating } => {
                 write!(f, "nothing more is evicted; {terminating} pods are still terminating")
             }
+            Self::DrainBlocked { pods, first } => write!(
+                f,
+                "cordoned; {pods} pods must leave and none of them can, so another node may have the slot; {first}"
+            ),
             Self::Drained => {
                 write!(f, "every pod that can be moved is gone; waiting for the event to come and go")
             }

@@ -106,7 +106,8 @@ fn outcome(status: &Status) -> Outcome {
     let caused_by = |reason: &str| {
         details.into_iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
     };
-    let refused = |verdict, again_in| Outcome::Refused { verdict, detail: status.message.clone(), again_in };
+    let says = &status.message;
+    let refused = |verdict, detail: String, again_in| Outcome::Refused { verdict, detail, again_in };
     let asked_to_wait = details.map_or(0, |details| details.retry_after_seconds);
     let after =
         |least: Duration| least.max(Duration::from_secs(asked_to_wait.into())).min(Duration::from_mins(1));
@@ -115,8 +116,25 @@ fn outcome(status: &Status) -> Outcome {
         409 if kind != "poddisruptionbudgets" && status.message.contains("UID in the precondition") => {
             Outcome::Gone
         }
-        429 if caused_by("DisruptionBudget") => refused(Verdict::BlockedByBudget, after(RETRY_BUDGET)),
-        _ => refused(Verdict::EvictionRefused, after(RETRY)),
+        429 if caused_by("DisruptionBudget") => {
+            refused(Verdict::BlockedByBudget, says.clone(), after(RETRY_BUDGET))
+        }
+        // A webhook chooses its code itself; the API server adds these words.
+        _ if says.starts_with("admission webhook ") && says.contains(" denied the request") => {
+            refused(Verdict::BlockedForGood, format!("never, while {says}"), after(RETRY))
+        }
+        500 if says.contains("more than one PodDisruptionBudget") => {
+            refused(Verdict::BlockedForGood, format!("never, as things stand: {says}"), after(RETRY))
+        }
+        403 if caused_by("NamespaceTerminating") => refused(
+            Verdict::EvictionRefused,
+            "until its namespace is gone, and it with that".into(),
+            after(RETRY),
+        ),
+        _ if says.contains("failed calling webhook") => {
+            refused(Verdict::EvictionRefused, format!("until the webhook answers: {says}"), after(RETRY))
+        }
+        _ => refused(Verdict::EvictionRefused, says.clone(), after(RETRY)),
     }
 }
 
@@ -159,10 +177,40 @@ mod tests {
     }
 
     #[test]
+    fn what_no_waiting_will_change_is_told_from_what_it_may() {
+        for (status, expected, part) in [
+            (
+                json!({"code": 403, "message": "admission webhook \"guard.shop.io\" denied the request: not today"}),
+                Verdict::BlockedForGood,
+                "guard.shop.io",
+            ),
+            (
+                json!({"code": 500, "message": "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."}),
+                Verdict::BlockedForGood,
+                "more than one",
+            ),
+            (
+                json!({"code": 500, "message": "Internal error occurred: failed calling webhook \"guard.shop.io\": connection refused"}),
+                Verdict::EvictionRefused,
+                "until the webhook answers",
+            ),
+            (
+                json!({"code": 403, "message": "no", "details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
+                Verdict::EvictionRefused,
+                "until its namespace is gone",
+            ),
+        ] {
+            let Outcome::Refused { verdict, detail, .. } = answer(status) else { panic!("{part}") };
+            assert_eq!(verdict, expected, "{detail}");
+            assert!(detail.contains(part), "{detail}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_asked_again_later_and_never_at_once() {
         for status in [
-            json!({"code": 500, "message": "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."}),
-            json!({"code": 403, "details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
+            json!({"code": 500, "message": "etcdserver: request timed out"}),
+            json!({"code": 403, "message": "forbidden"}),
             json!({"code": 409, "details": {"kind": "poddisruptionbudgets"}}),
             json!({"code": 429, "details": {"retryAfterSeconds": 4_000_000_000_u32}}),
             json!({"code": 0}),

@@ -7,15 +7,19 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Departure, Pod, PodReport, Verdict, Wave, classify, first_wave};
+use mechanic_plan::{
+    BudgetOverPod, Departure, DrainProgress, DrainStage, Monotonic, Pod, PodReport, Verdict, Wave, classify,
+    first_wave,
+};
 use tokio::time::Instant;
 
 use super::{
-    evict::{LANDS_WITHIN, Outcome, RETRY},
+    evict::{Outcome, RETRY},
     pod_view,
+    tracked::Tracked,
     turns::{BudgetKey, Turns},
 };
-use crate::fleet::{BudgetNow, Budgets};
+use crate::{clock, fleet::Budgets};
 
 /// The pods; one that was replaced under its name is another pod.
 pub(super) struct Pods {
@@ -29,22 +33,8 @@ pub(super) struct Pods {
     by_uid: BTreeMap<String, Tracked>,
     /// What the watch's list under way has shown so far.
     listing: HashSet<String>,
-}
-
-#[derive(Debug)]
-struct Tracked {
-    pod: Pod,
-    labels: BTreeMap<String, String>,
-    /// A budget has no say in the eviction of a pod that isn't Ready, unless too few others are.
-    ready: bool,
-    /// An eviction was accepted.
-    evicted: bool,
-    /// An eviction is on its way.
-    in_flight: bool,
-    refusal: Option<(Verdict, String)>,
-    not_before: Option<Instant>,
-    /// An eviction without an answer may land until then.
-    unknown_until: Option<Instant>,
+    /// Since when none of those that must leave can.
+    blocked_since: Option<Monotonic>,
 }
 
 /// A pod that is to be evicted now.
@@ -65,6 +55,7 @@ impl Pods {
             departure,
             by_uid: BTreeMap::new(),
             listing: HashSet::new(),
+            blocked_since: None,
         }
     }
 
@@ -87,16 +78,7 @@ impl Pods {
             (tracked.pod, tracked.labels, tracked.ready) = (pod, labels, ready);
         } else {
             let uid = pod.uid.clone();
-            let fresh = Tracked {
-                pod,
-                labels,
-                ready,
-                evicted: false,
-                in_flight: false,
-                refusal: None,
-                not_before: None,
-                unknown_until: None,
-            };
+            let fresh = Tracked::new(pod, labels, ready);
             self.by_uid.insert(uid, fresh);
         }
     }
@@ -191,26 +173,8 @@ impl Pods {
             (None, Some(Outcome::Refused { .. })) => again_in = again_in.max(RETRY),
             (None, _) => {}
         }
-        let Some(tracked) = self.by_uid.get_mut(uid) else { return };
-        tracked.in_flight = false;
-        let again_at = now + again_in;
-        match outcome {
-            Some(Outcome::Evicted) => {
-                tracked.evicted = true;
-                tracked.refusal = None;
-            }
-            // The watch takes it away.
-            Some(Outcome::Gone) => tracked.evicted = true,
-            Some(Outcome::Refused { verdict, detail, .. }) => {
-                tracked.refusal = Some((*verdict, detail.clone()));
-                tracked.not_before = Some(again_at);
-            }
-            Some(Outcome::Unknown(detail)) => {
-                tracked.refusal = Some((Verdict::EvictionRefused, detail.clone()));
-                tracked.not_before = Some(again_at);
-                tracked.unknown_until = Some(again_at + LANDS_WITHIN);
-            }
-            Some(Outcome::NotSent(_)) | None => tracked.not_before = Some(again_at),
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.settle(outcome, now, again_in);
         }
     }
 
@@ -253,41 +217,53 @@ impl Pods {
         self.count(|verdict| verdict == Verdict::Terminating)
     }
 
-    /// When the next eviction without an answer can no longer land.
+    /// When an eviction without an answer can no longer land, or a refusal counts no longer, while nothing is tried.
     pub(super) fn next_certainty(&self, now: Instant) -> Option<Instant> {
-        self.by_uid.values().filter_map(|tracked| tracked.unknown_until).filter(|until| *until > now).min()
+        let lands =
+            self.by_uid.values().filter_map(|tracked| tracked.unknown_until).filter(|until| *until > now);
+        let forgets = self.by_uid.values().filter_map(|tracked| tracked.forgets_refusal(now));
+        lands.chain(forgets).min()
     }
 
-    /// What is left, but for the node's own pods.
-    pub(super) fn reports(&self) -> Vec<PodReport> {
+    /// How the drain goes; the node's own pods are no part of it.
+    pub(super) fn progress(&mut self, listed: bool, stage: DrainStage) -> DrainProgress {
+        let now = Instant::now();
+        let mut progress = DrainProgress {
+            listed,
+            pods: self.reports(stage == DrainStage::Evicting, now),
+            stage,
+            evicted: self.evicted(now),
+            terminating: self.terminating(),
+            blocked_since: self.blocked_since,
+        };
+        self.blocked_since =
+            progress.is_blocked().then(|| self.blocked_since.unwrap_or_else(clock::monotonic));
+        progress.blocked_since = self.blocked_since;
+        progress
+    }
+
+    fn reports(&self, tries: bool, now: Instant) -> Vec<PodReport> {
         let leaving = self.first_wave();
         let report = |tracked: &Tracked| {
-            let verdict = self.verdict(tracked, leaving);
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
-            let budget = self.budgets.over(&namespace, &tracked.labels);
-            let waits = tracked.ready && !tracked.in_flight && !tracked.evicted;
-            let closed = budget.as_ref().filter(|budget| waits && budget.allows_now == 0);
-            let (verdict, detail) = match (&tracked.refusal, closed, verdict) {
-                (Some((refused, detail)), _, Verdict::Evict) => (*refused, detail.clone()),
-                (None, Some(budget), Verdict::Evict) => {
-                    let detail = format!("{} allows no eviction now", budget.over_pod.name);
-                    (Verdict::BlockedByBudget, detail)
+            let budgets = self.budgets.over(&namespace, &tracked.labels);
+            let (verdict, detail) = match self.verdict(tracked, leaving) {
+                Verdict::Evict => {
+                    let kept_by = tracked.kept_by(&budgets, &self.turns, tries, now);
+                    kept_by.unwrap_or((Verdict::Evict, String::new()))
                 }
-                _ => (verdict, String::new()),
+                verdict => (verdict, String::new()),
             };
-            let budget = budget.map(|budget| budget.over_pod);
+            let budget = match budgets.as_slice() {
+                [now] => Some(BudgetOverPod {
+                    name: now.budget.name.clone(),
+                    allows_at_once: now.budget.allows_at_once(),
+                }),
+                _ => None,
+            };
             PodReport { namespace, name, verdict, detail, grace, budget }
         };
         self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node()).collect()
-    }
-}
-
-impl Tracked {
-    /// The budget that has a say in its eviction, if exactly one has.
-    fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, BudgetNow)> {
-        let namespace = &self.pod.namespace;
-        let budget = budgets.over(namespace, &self.labels).filter(|_| self.ready)?;
-        Some(((namespace.clone(), budget.over_pod.name.clone()), budget))
     }
 }
 
@@ -313,6 +289,10 @@ mod tests {
         .unwrap()
     }
 
+    fn reports(pods: &mut Pods) -> Vec<PodReport> {
+        pods.progress(true, DrainStage::Evicting).pods
+    }
+
     fn refused() -> Outcome {
         Outcome::Refused {
             verdict: Verdict::BlockedByBudget,
@@ -331,7 +311,7 @@ mod tests {
         pods.settle("1", Some(&refused()), now, Duration::from_secs(5));
         assert_eq!(pods.take_targets(now + Duration::from_secs(4)).len(), 0);
         assert_eq!(pods.next_try(now), Some(now + Duration::from_secs(5)));
-        assert_eq!(pods.reports()[0].verdict, Verdict::BlockedByBudget);
+        assert_eq!(reports(&mut pods)[0].verdict, Verdict::BlockedByBudget);
         assert_eq!(pods.take_targets(now + Duration::from_secs(5)).len(), 1);
         pods.settle("1", Some(&Outcome::Evicted), now, Duration::ZERO);
         assert_eq!(pods.take_targets(now + Duration::from_hours(1)).len(), 0, "never twice");
@@ -370,7 +350,7 @@ mod tests {
         let later = now + Duration::from_secs(5);
         assert_eq!(uids(pods.take_targets(later)), [""; 0]);
         let blocked = |report: &&PodReport| report.verdict == Verdict::BlockedByBudget;
-        assert_eq!(pods.reports().iter().filter(blocked).count(), 4);
+        assert_eq!(reports(&mut pods).iter().filter(blocked).count(), 4);
         allows(2);
         pods.settle("4", Some(&refused()), now, Duration::from_secs(9));
         assert_eq!(
@@ -462,7 +442,59 @@ mod tests {
         pods.settle("1", Some(&Outcome::Unknown("no answer".into())), now, Duration::ZERO);
         assert_eq!(pods.evicted(now), 1);
         let certain = pods.next_certainty(now).unwrap();
-        assert_eq!((pods.evicted(certain), pods.next_certainty(certain)), (0, None));
+        assert_eq!(pods.evicted(certain), 0);
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_is_asked_at_longer_and_longer_intervals() {
+        let mut pods = no_pods();
+        let mut now = Instant::now();
+        pods.apply(&pod("a", "1"));
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            assert_eq!(pods.take_targets(now).len(), 1);
+            let refused =
+                Outcome::Refused { verdict: Verdict::EvictionRefused, detail: "no".into(), again_in: RETRY };
+            pods.settle("1", Some(&refused), now, RETRY);
+            let next = pods.next_try(now).unwrap();
+            waits.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60]);
+    }
+
+    #[test]
+    fn since_when_nothing_can_leave_is_kept_over_tries_and_forgotten_once_something_can() {
+        let mut pods = no_pods();
+        pods.apply(&pod("a", "1"));
+        assert_eq!(pods.progress(true, DrainStage::Evicting).blocked_since, None);
+        let now = Instant::now();
+        pods.take_targets(now);
+        pods.settle("1", Some(&refused()), now, RETRY);
+        let since = pods.progress(true, DrainStage::Evicting).blocked_since;
+        assert!(since.is_some());
+        pods.take_targets(now + RETRY);
+        assert_eq!(pods.progress(true, DrainStage::Evicting).blocked_since, since, "asked once more");
+        assert_eq!(pods.progress(true, DrainStage::Looking).blocked_since, since);
+        pods.settle("1", Some(&Outcome::Evicted), now, RETRY);
+        assert_eq!(pods.progress(true, DrainStage::Looking).blocked_since, None);
+    }
+
+    #[test]
+    fn two_budgets_over_a_pod_are_told_before_anybody_asks() {
+        let budgets = Arc::new(Budgets::default());
+        for name in ["web", "all"] {
+            let budget = json!({
+                "metadata": {"namespace": "d", "name": name}, "spec": {"selector": {}, "maxUnavailable": 1},
+                "status": {"expectedPods": 5, "desiredHealthy": 4, "currentHealthy": 5, "disruptionsAllowed": 1},
+            });
+            budgets.apply(&serde_json::from_value(budget).unwrap());
+        }
+        let mut pods = Pods::new(String::new(), budgets, REBOOT);
+        pods.apply(&pod("a", "1"));
+        let report = pods.progress(true, DrainStage::Looking).pods.remove(0);
+        assert_eq!(report.verdict, Verdict::BlockedForGood);
+        assert!(report.detail.contains("(all, web)"), "{}", report.detail);
     }
 
     #[test]
@@ -479,7 +511,7 @@ mod tests {
         assert_eq!(uids(pods.take_targets(now)), ["2"]);
         pods.settle("2", Some(&Outcome::Evicted), now, Duration::ZERO);
         assert_eq!(uids(pods.take_targets(now)), [""; 0], "it is still there");
-        assert_eq!(pods.reports()[0].verdict, Verdict::WaitingForWave);
+        assert_eq!(reports(&mut pods)[0].verdict, Verdict::WaitingForWave);
         pods.delete(&pod("b", "2"));
         assert_eq!(uids(pods.take_targets(now)), ["1"]);
     }

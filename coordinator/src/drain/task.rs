@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{Departure, DrainOrder, DrainProgress, DrainStage, EventType};
+use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType};
 use rand::Rng;
 use tokio::{sync::watch, time::Instant};
 
@@ -129,7 +129,7 @@ impl Drain {
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Their senders live as long as this task does.
                 _ = orders.changed() => {}
-                _ = openings.changed(), if run => {}
+                _ = openings.changed() => {}
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
@@ -215,16 +215,7 @@ impl Drain {
     }
 
     fn report(&self, pods: &Shared, listed: bool, stage: DrainStage) {
-        let progress = {
-            let pods = lock(pods);
-            DrainProgress {
-                listed,
-                pods: pods.reports(),
-                stage,
-                evicted: pods.evicted(Instant::now()),
-                terminating: pods.terminating(),
-            }
-        };
+        let progress = lock(pods).progress(listed, stage);
         let DrainTarget { node_name, node_uid, .. } = &self.target;
         let known = self.fleet.read(|state| state.node(node_name).and_then(|node| node.drain.clone()));
         if known.as_ref() != Some(&progress) {

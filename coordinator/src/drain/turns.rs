@@ -77,19 +77,30 @@ impl Turn {
     fn has_room(&self, budget: &BudgetNow, now: Instant) -> bool {
         let spent = if self.version == budget.version { self.spent } else { 0 };
         let is_due_blindly = self.blind_at.is_none_or(|at| at <= now);
-        self.in_flight < budget.allows_now.saturating_sub(spent).max(usize::from(is_due_blindly))
+        self.in_flight < budget.budget.allowed.saturating_sub(spent).max(usize::from(is_due_blindly))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mechanic_plan::BudgetOverPod;
+    use mechanic_plan::{Budget, BudgetRule};
 
     use super::*;
 
-    fn budget(version: &str, allows_now: usize) -> BudgetNow {
-        let over_pod = BudgetOverPod { name: "cart".into(), allows_at_once: 2 };
-        BudgetNow { over_pod, allows_now, version: version.into() }
+    fn budget(version: &str, allowed: usize) -> BudgetNow {
+        let budget = Budget {
+            name: "cart".into(),
+            rule: BudgetRule::MaxUnavailable("2".into()),
+            always_allows_unready: false,
+            is_counted: true,
+            trouble: None,
+            expected: 9,
+            desired: 7,
+            healthy: 7 + allowed,
+            allowed,
+            closed_since: None,
+        };
+        BudgetNow { budget, version: version.into() }
     }
 
     fn key() -> BudgetKey {

@@ -1,13 +1,13 @@
-//! The PodDisruptionBudgets of the cluster, cut down to what tells how long pods may have to wait behind them.
+//! The PodDisruptionBudgets of the cluster, cut down to what the API server decides by.
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::{api::policy::v1::PodDisruptionBudget, apimachinery::pkg::util::intstr::IntOrString};
 use kube::core::{Selector, SelectorExt};
-use mechanic_plan::BudgetOverPod;
+use mechanic_plan::{Budget, BudgetRule};
 use tokio::sync::watch;
 
 type Labels = std::collections::BTreeMap<String, String>;
@@ -16,43 +16,34 @@ type Labels = std::collections::BTreeMap<String, String>;
 #[derive(Default)]
 pub(crate) struct Budgets {
     /// By namespace, then by name.
-    by_namespace: RwLock<HashMap<String, HashMap<String, Budget>>>,
+    by_namespace: RwLock<HashMap<String, HashMap<String, Watched>>>,
     /// Counts how often one has come to allow more.
     openings: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-struct Budget {
+struct Watched {
     selector: Selector,
-    allows_at_once: usize,
-    allows_now: usize,
-    /// `metadata.resourceVersion`.
-    version: String,
+    now: Arc<BudgetNow>,
 }
 
-/// The one budget over a pod, and what it allows now, as far as the watch has shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A budget as the watch has shown it last.
+#[derive(Debug)]
 pub(crate) struct BudgetNow {
-    pub(crate) over_pod: BudgetOverPod,
-    pub(crate) allows_now: usize,
+    pub(crate) budget: Budget,
     /// `metadata.resourceVersion`.
     pub(crate) version: String,
 }
 
 impl Budgets {
-    /// The budget over a pod. `None` where there is none, and where there are several: the API server then
-    /// evicts nothing, so there is nothing to wait for.
-    pub(crate) fn over(&self, namespace: &str, labels: &Labels) -> Option<BudgetNow> {
+    /// The budgets that select a pod; several are one too many for the API server.
+    pub(crate) fn over(&self, namespace: &str, labels: &Labels) -> Vec<Arc<BudgetNow>> {
         let budgets = self.by_namespace.read().unwrap_or_else(PoisonError::into_inner);
-        let mut over = budgets.get(namespace)?.iter().filter(|(_, budget)| budget.selector.matches(labels));
-        match (over.next(), over.next()) {
-            (Some((name, budget)), None) => Some(BudgetNow {
-                over_pod: BudgetOverPod { name: name.clone(), allows_at_once: budget.allows_at_once },
-                allows_now: budget.allows_now,
-                version: budget.version.clone(),
-            }),
-            _ => None,
-        }
+        let of_namespace = budgets.get(namespace).into_iter().flat_map(HashMap::values);
+        of_namespace
+            .filter(|watched| watched.selector.matches(labels))
+            .map(|watched| Arc::clone(&watched.now))
+            .collect()
     }
 
     /// Hears each time a budget has come to allow more than before, or has gone.
@@ -63,13 +54,13 @@ impl Budgets {
     /// Takes one in as the API server shows it.
     pub(crate) fn apply(&self, budget: &PodDisruptionBudget) {
         let Some((namespace, name)) = key(budget) else { return };
-        let Some(budget) = read(budget) else { return self.delete(budget) };
-        let allows_now = budget.allows_now;
+        let Some(budget) = read(budget, &name) else { return self.delete(budget) };
+        let allowed = budget.now.budget.allowed;
         let known = {
             let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
             budgets.entry(namespace).or_default().insert(name, budget)
         };
-        if allows_now > known.map_or(0, |known| known.allows_now) {
+        if allowed > known.map_or(0, |known| known.now.budget.allowed) {
             self.openings.send_modify(|openings| *openings += 1);
         }
     }
@@ -99,19 +90,45 @@ fn key(budget: &PodDisruptionBudget) -> Option<(String, String)> {
     Some((budget.metadata.namespace.clone()?, budget.metadata.name.clone()?))
 }
 
-/// `None` for a budget that selects no pod.
-fn read(budget: &PodDisruptionBudget) -> Option<Budget> {
+/// `None` for a budget that selects no pod, or demands nothing.
+fn read(budget: &PodDisruptionBudget, name: &str) -> Option<Watched> {
+    let (metadata, spec) = (&budget.metadata, budget.spec.as_ref()?);
     // In policy/v1 an empty selector selects all pods of the namespace, an absent one none.
-    let selector = Selector::try_from(budget.spec.as_ref()?.selector.clone()?).ok()?;
+    let selector = Selector::try_from(spec.selector.clone()?).ok()?;
+    let rule = match (&spec.max_unavailable, &spec.min_available) {
+        (Some(max), _) => BudgetRule::MaxUnavailable(text(max)),
+        (None, Some(min)) => BudgetRule::MinAvailable(text(min)),
+        // What the API server takes it for.
+        (None, None) => BudgetRule::MinAvailable("1".to_owned()),
+    };
     let status = budget.status.as_ref();
-    let allows = status.map_or(0, |status| status.expected_pods - status.desired_healthy);
-    let allows_now = status.map_or(0, |status| status.disruptions_allowed);
-    Some(Budget {
-        selector,
-        allows_at_once: usize::try_from(allows).unwrap_or(0),
-        allows_now: usize::try_from(allows_now).unwrap_or(0),
-        version: budget.metadata.resource_version.clone().unwrap_or_default(),
-    })
+    let condition = status
+        .and_then(|status| status.conditions.as_ref())
+        .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "DisruptionAllowed"));
+    let failed = condition.filter(|condition| condition.reason == "SyncFailed");
+    let closed = condition.filter(|condition| condition.status == "False");
+    let count = |number: Option<i32>| number.and_then(|number| number.try_into().ok()).unwrap_or(0);
+    let budget = Budget {
+        name: name.to_owned(),
+        rule,
+        always_allows_unready: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
+        is_counted: status.is_some_and(|status| status.observed_generation >= metadata.generation),
+        trouble: failed.map(|condition| condition.message.clone()),
+        expected: count(status.map(|status| status.expected_pods)),
+        desired: count(status.map(|status| status.desired_healthy)),
+        healthy: count(status.map(|status| status.current_healthy)),
+        allowed: count(status.map(|status| status.disruptions_allowed)),
+        closed_since: closed.map(|condition| condition.last_transition_time.0.to_string()),
+    };
+    let version = metadata.resource_version.clone().unwrap_or_default();
+    Some(Watched { selector, now: Arc::new(BudgetNow { budget, version }) })
+}
+
+fn text(amount: &IntOrString) -> String {
+    match amount {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(share) => share.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -129,31 +146,61 @@ mod tests {
         .unwrap()
     }
 
-    fn over(budgets: &Budgets, app: &str) -> Option<BudgetOverPod> {
+    fn over(budgets: &Budgets, app: &str) -> Vec<String> {
         let over = budgets.over("shop", &Labels::from([("app".to_owned(), app.to_owned())]));
-        over.map(|budget| budget.over_pod)
+        let mut names: Vec<String> = over.iter().map(|now| now.budget.name.clone()).collect();
+        names.sort();
+        names
     }
 
     #[test]
-    fn a_pod_has_the_one_budget_whose_selector_matches_it() {
+    fn a_pod_is_under_the_budgets_whose_selectors_match_it() {
         let budgets = Budgets::default();
         budgets.apply(&budget("cart", &json!({"matchLabels": {"app": "cart"}})));
-        assert_eq!(over(&budgets, "cart"), Some(BudgetOverPod { name: "cart".into(), allows_at_once: 2 }));
-        assert_eq!(over(&budgets, "search"), None);
-        assert_eq!(budgets.over("other", &Labels::from([("app".into(), "cart".into())])), None);
+        assert_eq!((over(&budgets, "cart"), over(&budgets, "search")), (vec!["cart".to_owned()], vec![]));
+        assert_eq!(budgets.over("other", &Labels::from([("app".into(), "cart".into())])).len(), 0);
         budgets.delete(&budget("cart", &json!({})));
-        assert_eq!(over(&budgets, "cart"), None);
+        assert_eq!(over(&budgets, "cart"), [""; 0]);
     }
 
     #[test]
     fn an_empty_selector_is_over_all_pods_and_an_absent_one_over_none() {
         let budgets = Budgets::default();
         budgets.apply(&budget("none", &json!(null)));
-        assert_eq!(over(&budgets, "cart"), None);
+        assert_eq!(over(&budgets, "cart"), [""; 0]);
         budgets.apply(&budget("all", &json!({})));
-        assert_eq!(over(&budgets, "cart").unwrap().name, "all");
         budgets.apply(&budget("cart", &json!({"matchLabels": {"app": "cart"}})));
-        assert_eq!(over(&budgets, "cart"), None, "two budgets over one pod");
+        assert_eq!(over(&budgets, "cart"), ["all", "cart"]);
+    }
+
+    #[test]
+    fn a_budget_is_read_as_its_controller_has_counted_it() {
+        let read = |generation: i64, reason: &str| {
+            let budget: PodDisruptionBudget = serde_json::from_value(json!({
+                "metadata": {"namespace": "shop", "name": "cart", "generation": generation, "resourceVersion": "7"},
+                "spec": {"selector": {}, "minAvailable": "50%", "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+                "status": {"observedGeneration": 2, "expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 3,
+                    "disruptionsAllowed": 0, "conditions": [{"type": "DisruptionAllowed", "status": "False",
+                    "reason": reason, "message": "why", "lastTransitionTime": "2026-11-23T12:00:00Z"}]},
+            }))
+            .unwrap();
+            super::read(&budget, "cart").unwrap().now.budget.clone()
+        };
+        let counted = Budget {
+            name: "cart".into(),
+            rule: BudgetRule::MinAvailable("50%".into()),
+            always_allows_unready: true,
+            is_counted: true,
+            trouble: None,
+            expected: 5,
+            desired: 3,
+            healthy: 3,
+            allowed: 0,
+            closed_since: Some("2026-11-23T12:00:00Z".into()),
+        };
+        assert_eq!(read(2, "InsufficientPods"), counted);
+        assert_eq!(read(3, "InsufficientPods"), Budget { is_counted: false, ..counted.clone() });
+        assert_eq!(read(2, "SyncFailed"), Budget { trouble: Some("why".into()), ..counted });
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     event::ScheduledEvent,
     fleet::{CordonOwner, DrainProgress, DrainStage},
     limits::is_down_for_long,
-    pods::Verdict,
+    pods::{PodReport, Verdict},
     proof::{Judge, Proof},
     reason::Reason,
 };
@@ -161,9 +161,15 @@ impl Assessment<'_> {
                 claim.enter(ClaimPhase::Cordoned);
             }
         }
+        let set_aside = self.set_aside();
+        if claim.phase == ClaimPhase::Draining && set_aside.is_some() {
+            claim.enter(ClaimPhase::Cordoned);
+        }
+        let may_begin = set_aside.is_none();
         let (phase, reason, order) = match claim.phase {
             ClaimPhase::Cordoned => {
-                (Phase::Cordoned, Reason::StartingDrain, DrainOrder::Look(self.departure(drain)))
+                let reason = set_aside.unwrap_or(Reason::StartingDrain);
+                (Phase::Cordoned, reason, DrainOrder::Look(self.departure(drain)))
             }
             ClaimPhase::Draining => {
                 // Not before the claim is this leader's and names what pods leave for, and the cordon stands.
@@ -182,7 +188,7 @@ impl Assessment<'_> {
         let mut decision = self.decision(phase, reason);
         decision.drain = order;
         let wanted = if self.node.unschedulable {
-            (on_node.phase == ClaimPhase::Cordoned).then_some(WishKind::Drain)
+            (on_node.phase == ClaimPhase::Cordoned && may_begin).then_some(WishKind::Drain)
         } else {
             // Somebody took our cordon off, and another event has come since.
             Some(WishKind::Cordon)
@@ -194,6 +200,23 @@ impl Assessment<'_> {
         let wish = wanted.filter(|_| fresh).map(|kind| self.wish(kind, claim.clone(), drain));
         decision.write = hold(on_node, claim);
         (decision, wish)
+    }
+
+    /// Why the node has no slot, where no pod that must leave can, and none could for long: whatever frees one makes the
+    /// node ask for a slot again.
+    fn set_aside(&self) -> Option<Reason> {
+        let drain = self.node.drain.as_ref()?;
+        let blocked_for = self.now.monotonic.since(drain.blocked_since?);
+        if blocked_for < self.fleet.config.set_aside_after {
+            return None;
+        }
+        let waits = |pod: &&PodReport| pod.verdict.must_leave() && !pod.verdict.is_moving();
+        let blocked: Vec<&PodReport> = drain.pods.iter().filter(waits).collect();
+        // One that waits for its wave waits for another.
+        let first = blocked.iter().min_by_key(|pod| pod.verdict == Verdict::WaitingForWave)?;
+        let why = if first.detail.is_empty() { first.verdict.to_string() } else { first.detail.clone() };
+        let first = format!("{}/{}: {why}", first.namespace, first.name);
+        Some(Reason::DrainBlocked { pods: blocked.len(), first })
     }
 
     /// Brings the claim's events up to what the probe shows: new ones that are due, and news of old ones.

@@ -111,6 +111,7 @@ fn config(random: &mut Random, troubled: bool) -> Config {
     if random.one_in(3) {
         config.lead_time = Duration::from_secs(random.between(60, 3_600));
     }
+    config.set_aside_after = Duration::from_secs(random.pick(&[30, 300, 300, 3_600]));
     if troubled && random.one_in(4) {
         config.emergency_concurrent_drains = Amount::Percent(100);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{Plan, ReasonCode, Verdict};
+use mechanic_plan::{Plan, PodReport, ReasonCode, Verdict};
 
 use super::{is_worth_moving_for, needed_at_most};
 use crate::world::{PodState, World};
@@ -54,7 +54,9 @@ impl Deadlines {
                 self.excused.insert(number, (code, world.time));
             }
             let pods = world.node(number).drain.iter().flat_map(|drain| &drain.pods);
-            for pod in pods.filter(|pod| pod.verdict == Verdict::BlockedByBudget) {
+            let held =
+                |pod: &&PodReport| matches!(pod.verdict, Verdict::BlockedByBudget | Verdict::BlockedForGood);
+            for pod in pods.filter(held) {
                 self.held_by_budget.insert(pod.name.clone(), world.time);
             }
         }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use mechanic_plan::{
-    BudgetOverPod, Controller, Departure, DrainOrder, DrainProgress, DrainStage, EventType, Plan, Pod,
-    PodPhase, PodReport, Verdict, Wave, classify, first_wave,
+    Budget, BudgetOverPod, Controller, Departure, DrainOrder, DrainProgress, DrainStage, EventType, Holdup,
+    Monotonic, Plan, Pod, PodPhase, PodReport, Verdict, Wave, classify, first_wave,
 };
 
 use super::{World, pods::Answer, pods::PodId, pods::PodState};
@@ -28,6 +28,7 @@ pub(crate) struct Drain {
     retry_at: BTreeMap<PodId, u64>,
     /// Evicted by this task.
     evicted: BTreeSet<PodId>,
+    blocked_since: Option<Monotonic>,
 }
 
 /// An eviction that was accepted.
@@ -47,6 +48,7 @@ impl Drain {
             clean_since: None,
             retry_at: BTreeMap::new(),
             evicted: BTreeSet::new(),
+            blocked_since: None,
         }
     }
 
@@ -148,7 +150,12 @@ impl World {
         if !quiet || drain.evicting_since.is_none() {
             drain.clean_since = None;
         }
-        DrainProgress { listed, pods, stage, evicted, terminating }
+        let mut progress =
+            DrainProgress { listed, pods, stage, evicted, terminating, blocked_since: drain.blocked_since };
+        let now = super::monotonic(self.time);
+        drain.blocked_since = progress.is_blocked().then(|| drain.blocked_since.unwrap_or(now));
+        progress.blocked_since = drain.blocked_since;
+        progress
     }
 
     /// The first wave that isn't gone yet.
@@ -159,24 +166,37 @@ impl World {
 
     fn report(&self, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
         let pod = self.pod_as_seen(id);
-        let workload = &self.workloads[self.pods[id.0].workload];
-        let refused = drain.retry_at.contains_key(&id) && !drain.evicted.contains(&id);
-        let verdict = match classify(&pod, "", drain.departure, leaving) {
-            Verdict::Evict if refused => Verdict::BlockedByBudget,
-            verdict => verdict,
+        let budget = self.budget_over(id);
+        let is_ready = self.pods[id.0].state == PodState::Ready;
+        let holdup = Holdup::of(is_ready, &budget).filter(|_| !drain.evicted.contains(&id));
+        let (verdict, detail) = match (classify(&pod, "", drain.departure, leaving), holdup) {
+            (Verdict::Evict, Some(holdup)) => (holdup.verdict(), holdup.to_string()),
+            (verdict, _) => (verdict, String::new()),
         };
-        let budget = workload.budget.map(|budget| BudgetOverPod {
+        let budget =
+            budget.map(|budget| BudgetOverPod { allows_at_once: budget.allows_at_once(), name: budget.name });
+        PodReport { namespace: pod.namespace, name: pod.name, verdict, detail, grace: pod.grace, budget }
+    }
+
+    /// The budget over a pod, as its controller counts it.
+    fn budget_over(&self, id: PodId) -> Option<Budget> {
+        let workload = &self.workloads[self.pods[id.0].workload];
+        let budget = workload.budget?;
+        let is_ready = |id: &&PodId| self.pods[id.0].state == PodState::Ready;
+        let healthy = workload.pods.iter().filter(is_ready).count();
+        let desired = budget.desired(workload.replicas);
+        Some(Budget {
             name: workload.name.clone(),
-            allows_at_once: budget.allows_at_once(workload.replicas),
-        });
-        PodReport {
-            namespace: pod.namespace,
-            name: pod.name,
-            verdict,
-            detail: String::new(),
-            grace: pod.grace,
-            budget,
-        }
+            rule: budget.rule(),
+            always_allows_unready: false,
+            is_counted: true,
+            trouble: None,
+            expected: workload.replicas,
+            desired,
+            healthy,
+            allowed: healthy.saturating_sub(desired),
+            closed_since: None,
+        })
     }
 
     /// The pod as the API server shows it.

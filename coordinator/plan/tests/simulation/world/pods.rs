@@ -1,5 +1,7 @@
 //! Pods: a scheduler, machines that run them, and the eviction API.
 
+use mechanic_plan::BudgetRule;
+
 use super::{Change, World, workloads::Budget};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,15 +213,18 @@ impl World {
 
 impl Budget {
     /// How many pods must stay healthy.
-    fn desired(self, replicas: usize) -> usize {
+    pub(super) fn desired(self, replicas: usize) -> usize {
         match self {
             Self::MaxUnavailable(number) => replicas.saturating_sub(number),
             Self::MinAvailable(number) => number,
         }
     }
 
-    /// How many may go at once while all are healthy.
-    pub(crate) fn allows_at_once(self, replicas: usize) -> usize {
-        replicas.saturating_sub(self.desired(replicas))
+    /// The same as it is written.
+    pub(super) fn rule(self) -> BudgetRule {
+        match self {
+            Self::MaxUnavailable(number) => BudgetRule::MaxUnavailable(number.to_string()),
+            Self::MinAvailable(number) => BudgetRule::MinAvailable(number.to_string()),
+        }
     }
 }

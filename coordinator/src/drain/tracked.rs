@@ -1,0 +1,125 @@
+//! One pod of the node that is being drained: what it is, what has been tried with it, and what keeps it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use mechanic_plan::{Holdup, Pod, Verdict};
+use tokio::time::Instant;
+
+use super::{
+    evict::{LANDS_WITHIN, Outcome},
+    turns::{BudgetKey, Turns},
+};
+use crate::fleet::{BudgetNow, Budgets};
+
+/// What is refused again and again is asked at longer and longer intervals, up to this.
+const SELDOM: Duration = Duration::from_mins(1);
+/// A refusal that nobody can see the end of counts for so long where nothing is tried meanwhile.
+const COUNTS_FOR: Duration = Duration::from_mins(5);
+
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) pod: Pod,
+    pub(super) labels: BTreeMap<String, String>,
+    /// A budget has no say in the eviction of a pod that isn't Ready, unless too few others are.
+    pub(super) ready: bool,
+    /// An eviction was accepted.
+    pub(super) evicted: bool,
+    /// An eviction is on its way.
+    pub(super) in_flight: bool,
+    refusal: Option<Refusal>,
+    /// How often in a row.
+    refusals: u32,
+    /// No eviction is sent before.
+    pub(super) not_before: Option<Instant>,
+    /// An eviction without an answer may land until then.
+    pub(super) unknown_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    verdict: Verdict,
+    detail: String,
+    at: Instant,
+}
+
+impl Tracked {
+    pub(super) fn new(pod: Pod, labels: BTreeMap<String, String>, ready: bool) -> Self {
+        Self {
+            pod,
+            labels,
+            ready,
+            evicted: false,
+            in_flight: false,
+            refusal: None,
+            refusals: 0,
+            not_before: None,
+            unknown_until: None,
+        }
+    }
+
+    /// Notes what came of its eviction, and that the next comes after `again_in`; `None` if it was not sent.
+    pub(super) fn settle(&mut self, outcome: Option<&Outcome>, now: Instant, again_in: Duration) {
+        self.in_flight = false;
+        let again_at = now + again_in;
+        match outcome {
+            // The watch takes away what is gone.
+            Some(Outcome::Evicted | Outcome::Gone) => {
+                self.evicted = true;
+                self.refusal = None;
+            }
+            Some(Outcome::Refused { verdict, detail, .. }) => {
+                self.refusal = Some(Refusal { verdict: *verdict, detail: detail.clone(), at: now });
+                // A budget says itself when it is worth asking again.
+                let doublings = if *verdict == Verdict::BlockedByBudget { 0 } else { self.refusals.min(6) };
+                self.refusals += 1;
+                self.not_before = Some(now + again_in.max((again_in * 2_u32.pow(doublings)).min(SELDOM)));
+            }
+            Some(Outcome::Unknown(detail)) => {
+                let (verdict, detail) = (Verdict::EvictionRefused, detail.clone());
+                self.refusal = Some(Refusal { verdict, detail, at: now });
+                self.not_before = Some(again_at);
+                self.unknown_until = Some(again_at + LANDS_WITHIN);
+            }
+            Some(Outcome::NotSent(_)) | None => self.not_before = Some(again_at),
+        }
+    }
+
+    /// The budget that has a say in its eviction, if exactly one has.
+    pub(super) fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, Arc<BudgetNow>)> {
+        let namespace = &self.pod.namespace;
+        let mut over = budgets.over(namespace, &self.labels).into_iter();
+        let budget = over.next().filter(|_| self.ready && over.next().is_none())?;
+        Some(((namespace.clone(), budget.budget.name.clone()), budget))
+    }
+
+    /// What keeps a pod that would be evicted, and what would help. `tries` says that evictions are being sent.
+    pub(super) fn kept_by(
+        &self,
+        budgets: &[Arc<BudgetNow>],
+        turns: &Turns,
+        tries: bool,
+        now: Instant,
+    ) -> Option<(Verdict, String)> {
+        if self.evicted {
+            return None;
+        }
+        if let Some(holdup) = Holdup::of(self.ready, budgets.iter().map(|now| &now.budget)) {
+            return Some((holdup.verdict(), holdup.to_string()));
+        }
+        let refusal = self.refusal.as_ref()?;
+        let counts = match (budgets, refusal.verdict) {
+            // Its budget is seen to be open: it said no before, or is about to be seen closed.
+            ([budget], Verdict::BlockedByBudget) => {
+                let key = (self.pod.namespace.clone(), budget.budget.name.clone());
+                turns.next(&key, budget, now).is_some()
+            }
+            _ => tries || now < refusal.at + COUNTS_FOR,
+        };
+        counts.then(|| (refusal.verdict, refusal.detail.clone()))
+    }
+
+    /// When a refusal counts no longer, where nothing is tried meanwhile.
+    pub(super) fn forgets_refusal(&self, now: Instant) -> Option<Instant> {
+        self.refusal.as_ref().map(|refusal| refusal.at + COUNTS_FOR).filter(|at| *at > now)
+    }
+}
