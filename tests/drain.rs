@@ -5,7 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use mechanic_sandbox::workloads::Workload;
+use mechanic_sandbox::{nodes::NodeSpec, workloads::Workload};
+use serde_json::json;
 use support::House;
 
 /// Far less than the minute after which a budget that nothing is heard of is asked again.
@@ -31,5 +32,42 @@ async fn a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon_as_it_o
     assert!(took < AT_ONCE, "{took:?}");
     house.remove(&event);
     house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_can_not_go_on_gives_its_slot_away_and_goes_on_when_it_can() {
+    let house = House::with_nodes(6, 1).await;
+    house.configure(json!({"set-aside-after": "5s"})).await;
+    let coordinators = house.installation.coordinators();
+    let free: Vec<&NodeSpec> =
+        house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
+    // All pods of a budget that lets none go are on the first node.
+    let others: Vec<&str> =
+        house.nodes.iter().map(|node| node.name.as_str()).filter(|name| *name != free[0].name).collect();
+    house.cluster.kubectl(["cordon"].iter().chain(&others)).await.unwrap();
+    house.deploy(&Workload::new("web", 2), Some(0)).await;
+    house.cluster.kubectl(["uncordon"].iter().chain(&others)).await.unwrap();
+    house.deploy(&Workload::new("api", 12).spread(), None).await;
+
+    let first = house.announce_reboot(free[0]);
+    house.wait_for_phase(&free[0].name, "draining").await;
+    let second = house.announce_reboot(free[1]);
+    house.wait_for_phase(&free[1].name, "drained").await;
+    let claim = house.wait_for_phase(&free[0].name, "cordoned").await;
+    assert_eq!(claim["reason"], "DrainBlocked");
+    let events = house.cluster.kubectl(["get", "events", "--all-namespaces"]).await.unwrap();
+    assert!(events.contains("maxUnavailable: 0`; 1 would let it go"), "{events}");
+
+    let open = ["patch", "pdb", "web", "--type=merge", "--patch", r#"{"spec":{"maxUnavailable":"100%"}}"#];
+    house.cluster.kubectl(open).await.unwrap();
+    for node in &free[..2] {
+        house.wait_for_phase(&node.name, "drained").await;
+    }
+    house.remove(&first);
+    house.remove(&second);
+    for node in &free[..2] {
+        house.wait_released(&node.name).await;
+    }
     house.judge().await;
 }

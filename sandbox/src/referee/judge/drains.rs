@@ -37,7 +37,7 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
 
 /// A drain lasts from the first eviction that was tried on a node to the last one and the last evicted pod gone, or to the
 /// end of the Node itself. A node that was given back in between had two, and so had one that was deleted and came back,
-/// one whose drain had to stop, and one that was emptied for one event before another came.
+/// one whose drain had to stop, one that was set aside, and one that was emptied for one event before another came.
 fn drains(timeline: &Timeline<'_>, promises: &Promises) -> Vec<Drain> {
     let mut ended: Vec<Drain> = Vec::new();
     let mut running: BTreeMap<&str, Running<'_>> = BTreeMap::new();
@@ -93,11 +93,12 @@ impl Running<'_> {
         self.drain.until = self.drain.until.max(until);
     }
 
-    /// Whether `request` belongs to a later drain: since this one was last seen, it had to stop, or another event came
-    /// and nothing was left to wait for.
+    /// Whether `request` belongs to a later drain: since this one was last seen, it had to stop, it gave its slot away, or
+    /// another event came and nothing was left to wait for.
     fn is_over(&self, timeline: &Timeline<'_>, request: &Request) -> bool {
         let since = (self.drain.until, request.received);
         timeline.had_to_stop(&self.drain.node, since)
+            || timeline.was_set_aside(&self.drain.node, since)
             || (self.refused.is_empty() && timeline.was_announced(&self.drain.node, since))
     }
 }

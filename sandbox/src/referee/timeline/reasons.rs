@@ -26,6 +26,19 @@ impl Timeline<'_> {
         from < until && (without_reason || paused || told)
     }
 
+    /// In between the claim said that the node was held and not drained: its drain had given its slot away.
+    pub(in crate::referee) fn was_set_aside(
+        &self,
+        node: &str,
+        (from, until): (Timestamp, Timestamp),
+    ) -> bool {
+        let states = self.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
+        states.iter().any(|state| {
+            let inside = from < state.earliest && state.latest < until;
+            inside && state.seen.claim.is_some() && !state.seen.is_draining()
+        })
+    }
+
     /// An event that moves pods was announced for the node in between.
     pub(in crate::referee) fn was_announced(
         &self,

@@ -115,6 +115,9 @@ fn a_drain_that_had_to_stop_or_was_through_is_over_and_the_next_is_another() {
     };
     assert!(!one(&drained_in_two_goes(true, paused)));
     assert!(!one(&drained_in_two_goes(true, |run| run.write(13.0, None, "n1", false, Some(&[EVENT])))));
+    // Its claim said that it was set aside: held, and not drained.
+    let set_aside = |run: &mut Run| run.write(13.0, Some(LEADER), "n1", true, Some(&[EVENT]));
+    assert!(!one(&drained_in_two_goes(true, set_aside)));
     // The other one begins while this one waits; the second go is the one too many then.
     let overlapping = drained_in_two_goes(true, |run| {
         run.azure(13.0, AzureFact::Removed { event: EVENT.into() });
