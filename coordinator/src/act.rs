@@ -21,7 +21,7 @@ use crate::{
     events::{NodeEvents, Telling},
     fleet::{AcceptedSettings, Fleet, NodeView},
     gate::Gate,
-    node_writes::{NodeWriteError, NodeWrites, begins_drain},
+    node_writes::{NodeWriteError, NodeWrites, begins_drain, ends_drain},
     story::Story,
 };
 
@@ -169,6 +169,9 @@ impl Act {
         match write {
             NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => {
                 self.effects.fleet.change(|state| state.write_begins(name, Pending::Drain));
+            }
+            NodeWrite::Hold { claim, .. } if ends_drain(node, claim) => {
+                self.effects.fleet.change(|state| state.write_begins(name, Pending::DrainEnd));
             }
             NodeWrite::Hold { cordon: true, .. } => {
                 self.effects.fleet.change(|state| state.write_begins(name, Pending::Cordon));

@@ -98,9 +98,16 @@ fn intent<'a>(name: &'a str, node: &mechanic_plan::Node, write: &NodeWrite) -> I
 
 /// Whether `claim` would begin a drain on `node`.
 pub(crate) fn begins_drain(node: &mechanic_plan::Node, claim: &Claim) -> bool {
-    let drains_already =
-        matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
-    claim.phase == ClaimPhase::Draining && !drains_already
+    claim.phase == ClaimPhase::Draining && !is_draining(node)
+}
+
+/// Whether `claim` would give back the slot of the drain on `node`.
+pub(crate) fn ends_drain(node: &mechanic_plan::Node, claim: &Claim) -> bool {
+    claim.phase == ClaimPhase::Cordoned && is_draining(node)
+}
+
+fn is_draining(node: &mechanic_plan::Node) -> bool {
+    matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining)
 }
 
 /// Before each drain and each release the Lease is renewed first.

@@ -50,7 +50,7 @@ impl Default for Config {
             max_concurrent_drains: Amount::Percent(10),
             max_unavailable_nodes: Amount::Percent(50),
             emergency_concurrent_drains: Amount::Percent(50),
-            set_aside_after: Duration::from_mins(5),
+            set_aside_after: Duration::from_mins(2),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),

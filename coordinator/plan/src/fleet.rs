@@ -59,7 +59,7 @@ pub struct Node {
     pub probe: Option<Probe>,
     /// Its pods, and how its drain goes; `None` where this process has not looked.
     pub drain: Option<DrainProgress>,
-    /// A write that uses up a limit is on its way, or its outcome is unknown.
+    /// A write that begins or ends something is on its way, or its outcome is unknown.
     pub pending: Option<Pending>,
 }
 
@@ -75,13 +75,15 @@ pub enum CordonOwner {
     Both,
 }
 
-/// A write that uses up a limit from the moment it is sent.
+/// A write that must be reckoned with from the moment it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pending {
     /// It makes the node unschedulable.
     Cordon,
     /// It begins a drain.
     Drain,
+    /// It gives a drain's slot back: nothing is evicted any more.
+    DrainEnd,
 }
 
 /// The condition Ready, as this process has seen it.

@@ -75,6 +75,17 @@ const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        name: "set-aside-after",
+        values: &[
+            ("30s", |config| config.set_aside_after = Duration::from_secs(30)),
+            ("1m", |config| config.set_aside_after = Duration::from_mins(1)),
+            ("2m", |config| config.set_aside_after = Duration::from_mins(2)),
+            ("5m", |config| config.set_aside_after = Duration::from_mins(5)),
+            ("15m", |config| config.set_aside_after = Duration::from_mins(15)),
+            ("1h", |config| config.set_aside_after = Duration::from_hours(1)),
+        ],
+    },
+    Setting {
         name: "release-hold",
         values: &[
             ("0s", |config| config.release_hold = Duration::ZERO),

@@ -88,6 +88,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         what: "sixteen Terminates in 20 nodes that a person calls off a minute before",
         world: |seed, config| terminate_called_off(seed, config, 16),
     },
+    Scenario {
+        what: "five Reboots in 13 nodes, and the first machine has a pod that its budget never lets go",
+        world: |seed, config| {
+            behind_a_budget(seed, config, Workload::new("b", 1).with_budget(Budget::MinAvailable(1)))
+        },
+    },
+    Scenario {
+        what: "the same where the budget lets one pod go at a time, and pods take 4 min to start",
+        world: |seed, config| {
+            let slow = Workload { start: 4 * MINUTE, ..Workload::new("b", 6) };
+            behind_a_budget(seed, config, slow.with_budget(Budget::MaxUnavailable(1)))
+        },
+    },
 ];
 
 /// Machines of one pool with `pods` pods each and room for ten.
@@ -101,6 +114,19 @@ fn cluster(seed: u64, config: Config, machines: usize, pods: usize) -> World {
         world.add_workload(Workload { grace, start: 20, ..Workload::new("a", machines) });
     }
     world
+}
+
+/// One drain at a time, and the first machine in turn is one with pods that a budget holds.
+fn behind_a_budget(seed: u64, config: Config, held: Workload) -> (World, u64) {
+    let mut world = cluster(seed, config, 10, 6);
+    let first = world.add_machine("b", 10);
+    world.add_workload(held);
+    for _ in 0..2 {
+        world.add_machine("b", 10);
+    }
+    world.announce(Announcement::new("Reboot", &[first], SOON, 14 * MINUTE));
+    world.announce(Announcement::new("Reboot", &[0, 1, 2, 3], SOON, 15 * MINUTE));
+    (world, SOON + 2 * HOUR)
 }
 
 fn single_reboot(seed: u64, config: Config) -> (World, u64) {

@@ -10,7 +10,7 @@ use crate::{
     coverage::Coverage,
     decide::{Decision, DrainOrder, NodeWrite, Phase},
     event::ScheduledEvent,
-    fleet::{CordonOwner, DrainProgress, DrainStage},
+    fleet::{CordonOwner, DrainProgress, DrainStage, Pending},
     limits::is_down_for_long,
     pods::{PodReport, Verdict},
     proof::{Judge, Proof},
@@ -162,7 +162,8 @@ impl Assessment<'_> {
             }
         }
         let set_aside = self.set_aside();
-        if claim.phase == ClaimPhase::Draining && set_aside.is_some() {
+        let is_ending = self.node.pending == Some(Pending::DrainEnd);
+        if claim.phase == ClaimPhase::Draining && (set_aside.is_some() || is_ending) {
             claim.enter(ClaimPhase::Cordoned);
         }
         let may_begin = set_aside.is_none();

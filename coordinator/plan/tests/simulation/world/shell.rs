@@ -54,6 +54,14 @@ pub(crate) fn begins_drain(node: &Node, write: &NodeWrite) -> bool {
     !already && matches!(write, NodeWrite::Hold { claim, .. } if draining(claim))
 }
 
+/// Whether the write takes a node back from a drain to where one may begin.
+fn ends_drain(node: &Node, write: &NodeWrite) -> bool {
+    let phase = |claim: &Claim| claim.phase;
+    let before = if let ClaimOnNode::Readable(claim) = &node.claim { Some(phase(claim)) } else { None };
+    let after = if let NodeWrite::Hold { claim, .. } = write { Some(phase(claim)) } else { None };
+    (before, after) == (Some(ClaimPhase::Draining), Some(ClaimPhase::Cordoned))
+}
+
 impl World {
     /// Sends the writes that the plan asks for.
     pub(super) fn send_writes(&mut self, plan: &Plan) {
@@ -67,6 +75,7 @@ impl World {
             let (uid, version) = (node.uid.clone(), node.resource_version.clone());
             let pending = match write {
                 write if begins_drain(node, write) => Some(Pending::Drain),
+                write if ends_drain(node, write) => Some(Pending::DrainEnd),
                 NodeWrite::Hold { cordon: true, .. } => Some(Pending::Cordon),
                 _ => node.pending,
             };
