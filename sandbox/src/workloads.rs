@@ -46,6 +46,8 @@ pub struct Workload {
     pub on_pool: Option<String>,
     /// Whether they may run on Spot VMs.
     pub spot: bool,
+    /// Whether they tolerate every taint, that of a cordon included.
+    pub tolerant: bool,
     /// Whether they keep files in an `emptyDir`.
     pub empty_dir: bool,
 }
@@ -66,6 +68,7 @@ impl Workload {
             on_node: None,
             on_pool: None,
             spot: false,
+            tolerant: false,
             empty_dir: false,
         }
     }
@@ -123,6 +126,13 @@ impl Workload {
     #[must_use]
     pub fn on_node(mut self, node: &str) -> Self {
         self.on_node = Some(node.into());
+        self
+    }
+
+    /// Wherever there is room, cordoned or not.
+    #[must_use]
+    pub fn tolerant(mut self) -> Self {
+        self.tolerant = true;
         self
     }
 
@@ -214,6 +224,9 @@ impl Workload {
         }
         if self.spot {
             spec["tolerations"] = json!([{ "key": SPOT_TAINT, "operator": "Equal", "value": "spot" }]);
+        }
+        if self.tolerant {
+            spec["tolerations"] = json!([{ "operator": "Exists" }]);
         }
         if self.empty_dir {
             spec["volumes"] = json!([{ "name": "scratch", "emptyDir": {} }]);

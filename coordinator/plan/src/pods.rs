@@ -26,6 +26,8 @@ pub struct Pod {
     /// Asks by an annotation not to be moved: `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"` or
     /// `karpenter.sh/do-not-disrupt: "true"`.
     pub asks_to_stay: bool,
+    /// It tolerates the cordon, and its controller has put it here in place of one that this drain has evicted.
+    pub came_back: bool,
     /// When it goes, among the pods of its node.
     pub wave: Wave,
     /// Has a `deletionTimestamp`.
@@ -88,6 +90,8 @@ pub enum Verdict {
     EmptyDir,
     /// It asks not to be moved, and outlives the event here.
     Protected,
+    /// It tolerates the cordon, and came back when it was evicted.
+    CameBack,
     /// The leader's own pod.
     Leader,
 }
@@ -136,6 +140,8 @@ pub fn classify(pod: &Pod, leader_pod_uid: &str, departure: Departure, leaving: 
         Verdict::Leader
     } else if finished {
         Verdict::Evict
+    } else if pod.came_back {
+        Verdict::CameBack
     } else if outlives_event && pod.controller.is_none() {
         Verdict::Unmanaged
     } else if outlives_event && pod.empty_dir {
@@ -218,6 +224,7 @@ impl Verdict {
             Self::Unmanaged => ReasonCode::Unmanaged,
             Self::EmptyDir => ReasonCode::EmptyDir,
             Self::Protected => ReasonCode::Protected,
+            Self::CameBack => ReasonCode::CameBack,
             Self::Leader => ReasonCode::Leader,
         }
     }
@@ -242,6 +249,7 @@ impl fmt::Display for Verdict {
             }
             Self::EmptyDir => "it stays, since an eviction would delete its emptyDir and the event doesn't",
             Self::Protected => "it stays, since it asks not to be moved and outlives the event",
+            Self::CameBack => "it stays, since it tolerates the cordon and came back when it was evicted",
             Self::Leader => "it stays, since it is the coordinator that leads",
         })
     }
@@ -266,6 +274,7 @@ mod tests {
             mirror: false,
             empty_dir: false,
             asks_to_stay: false,
+            came_back: false,
             wave: Wave::Ordinary,
             terminating: false,
             grace: Duration::from_secs(30),
@@ -306,6 +315,7 @@ mod tests {
             ("unmanaged", Pod { controller: None, ..pod() }, Verdict::Unmanaged),
             ("unmanaged and finished", Pod { controller: None, ..finished }, Verdict::Evict),
             ("with emptyDir", Pod { empty_dir: true, ..pod() }, Verdict::EmptyDir),
+            ("that came back", Pod { came_back: true, ..pod() }, Verdict::CameBack),
             ("that asks to stay", Pod { asks_to_stay: true, ..pod() }, Verdict::Protected),
             ("critical", Pod { wave: Wave::Critical, ..pod() }, Verdict::WaitingForWave),
             ("the leader itself", Pod { uid: "leader".into(), ..pod() }, Verdict::Leader),

@@ -119,8 +119,8 @@ fn outcome(status: &Status) -> Outcome {
         429 if caused_by("DisruptionBudget") => {
             refused(Verdict::BlockedByBudget, says.clone(), after(RETRY_BUDGET))
         }
-        // A webhook chooses its code itself; the API server adds these words.
-        _ if says.starts_with("admission webhook ") && says.contains(" denied the request") => {
+        // Webhooks and admission policies choose their code themselves; the API server adds these words.
+        _ if says.contains(" denied the request: ") || says.contains(" denied request: ") => {
             refused(Verdict::BlockedForGood, format!("never, while {says}"), after(RETRY))
         }
         500 if says.contains("more than one PodDisruptionBudget") => {

@@ -6,16 +6,58 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Controller, Pod, PodPhase, Wave};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The taint of a cordon.
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// What people write on pods that nobody is to move.
 const STAY: [(&str, &str); 2] =
     [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
 /// What the API server sets where nothing is said.
 const USUAL_GRACE: Duration = Duration::from_secs(30);
 
+/// How a pod stands with the budgets that select it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A budget must allow it to go.
+    Ready,
+    /// A budget has a say only where too few others are Ready.
+    NotReady,
+    /// It has not begun to run, so no budget is asked.
+    Pending,
+}
+
 /// Whether its condition Ready is True.
-pub(super) fn is_ready(pod: &ApiPod) -> bool {
+fn is_ready(pod: &ApiPod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What budgets have to say about it.
+pub(super) fn standing(pod: &ApiPod) -> Standing {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    match phase {
+        Some("Pending") => Standing::Pending,
+        _ if is_ready(pod) => Standing::Ready,
+        _ => Standing::NotReady,
+    }
+}
+
+/// Whether the scheduler would put it on a node that is cordoned.
+pub(super) fn tolerates_cordon(pod: &ApiPod) -> bool {
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    tolerations.into_iter().any(|toleration| {
+        let key = toleration.key.as_deref().unwrap_or_default();
+        let effect = toleration.effect.as_deref().unwrap_or_default();
+        let exists = toleration.operator.as_deref() == Some("Exists");
+        let value = toleration.value.as_deref().unwrap_or_default();
+        let fits = key == UNSCHEDULABLE && (exists || value.is_empty());
+        (fits || (key.is_empty() && exists)) && (effect.is_empty() || effect == "NoSchedule")
+    })
+}
+
+/// `metadata.uid` of its controller.
+pub(super) fn controller_uid(pod: &ApiPod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }
 
 /// `None` for what has no name or UID, which the API server never shows.
@@ -45,6 +87,7 @@ pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
         asks_to_stay: STAY.iter().any(|(annotation, value)| {
             metadata.annotations.as_ref().and_then(|all| all.get(*annotation)).is_some_and(|is| is == value)
         }),
+        came_back: false,
         wave: match pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()) {
             Some("system-cluster-critical" | "system-node-critical") => Wave::Critical,
             _ => Wave::Ordinary,
@@ -85,6 +128,23 @@ mod tests {
             let mut pod = pod("a", "1");
             pod.metadata.annotations = Some(BTreeMap::from([(annotation.to_owned(), value.to_owned())]));
             assert_eq!(read(&pod).unwrap().asks_to_stay, stays, "{annotation}: {value}");
+        }
+    }
+
+    #[test]
+    fn who_tolerates_the_taint_of_a_cordon_may_come_back() {
+        for (toleration, tolerates) in [
+            (json!({"operator": "Exists"}), true),
+            (json!({"operator": "Exists", "effect": "NoExecute"}), false),
+            (json!({"key": UNSCHEDULABLE, "operator": "Exists", "effect": "NoSchedule"}), true),
+            (json!({"key": UNSCHEDULABLE, "effect": "NoSchedule"}), true),
+            (json!({"key": UNSCHEDULABLE, "value": "x"}), false),
+            (json!({"key": "spot", "operator": "Exists"}), false),
+        ] {
+            let mut pod = pod("a", "1");
+            let spec = json!({"containers": [], "tolerations": [toleration]});
+            pod.spec = serde_json::from_value(spec).unwrap();
+            assert_eq!(tolerates_cordon(&pod), tolerates, "{toleration}");
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Pods {
     /// What they are to leave for.
     departure: Departure,
     by_uid: BTreeMap<String, Tracked>,
+    /// UIDs of the controllers of pods that were evicted.
+    evicted_of: HashSet<String>,
     /// What the watch's list under way has shown so far.
     listing: HashSet<String>,
     /// Since when none of those that must leave can.
@@ -54,6 +56,7 @@ impl Pods {
             taken: HashMap::new(),
             departure,
             by_uid: BTreeMap::new(),
+            evicted_of: HashSet::new(),
             listing: HashSet::new(),
             blocked_since: None,
         }
@@ -72,14 +75,17 @@ impl Pods {
     /// Takes in a pod as the API server shows it.
     pub(super) fn apply(&mut self, pod: &ApiPod) {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let ready = pod_view::is_ready(pod);
-        let Some(pod) = pod_view::read(pod) else { return };
+        let (standing, tolerates_cordon) = (pod_view::standing(pod), pod_view::tolerates_cordon(pod));
+        let controller = pod_view::controller_uid(pod).map(str::to_owned);
+        let Some(mut pod) = pod_view::read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
-            (tracked.pod, tracked.labels, tracked.ready) = (pod, labels, ready);
+            pod.came_back = tracked.pod.came_back;
+            (tracked.pod, tracked.labels, tracked.standing) = (pod, labels, standing);
         } else {
+            let is_anew = controller.as_ref().is_some_and(|controller| self.evicted_of.contains(controller));
+            pod.came_back = tolerates_cordon && is_anew;
             let uid = pod.uid.clone();
-            let fresh = Tracked::new(pod, labels, ready);
-            self.by_uid.insert(uid, fresh);
+            self.by_uid.insert(uid, Tracked::new(pod, controller, labels, standing));
         }
     }
 
@@ -175,6 +181,9 @@ impl Pods {
         }
         if let Some(tracked) = self.by_uid.get_mut(uid) {
             tracked.settle(outcome, now, again_in);
+            if outcome == Some(&Outcome::Evicted) {
+                self.evicted_of.extend(tracked.controller.clone());
+            }
         }
     }
 
@@ -392,6 +401,29 @@ mod tests {
         pods.replace(&[pod("a", "2")]);
         assert!(!pods.is_wanted("1"));
         assert!(pods.is_wanted("2"));
+    }
+
+    #[test]
+    fn who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_comes_back() {
+        let mut pods = no_pods();
+        let now = Instant::now();
+        let tolerant = |name: &str, uid: &str| {
+            let mut pod = pod(name, uid);
+            let spec = json!({"containers": [], "tolerations": [{"operator": "Exists"}]});
+            pod.spec = serde_json::from_value(spec).unwrap();
+            pod
+        };
+        pods.apply(&tolerant("a", "1"));
+        assert_eq!(pods.take_targets(now).len(), 1);
+        pods.apply(&pod("late", "2"));
+        pods.settle("1", Some(&Outcome::Evicted), now, Duration::ZERO);
+        pods.delete(&tolerant("a", "1"));
+        pods.apply(&tolerant("b", "3"));
+        pods.apply(&pod("bound late, and not to come back", "4"));
+        assert!(!pods.is_wanted("3") && pods.is_wanted("2") && pods.is_wanted("4"));
+        pods.apply(&tolerant("b", "3"));
+        let verdict = |report: &PodReport| (report.name == "b").then_some(report.verdict);
+        assert_eq!(reports(&mut pods).iter().find_map(verdict), Some(Verdict::CameBack));
     }
 
     #[test]

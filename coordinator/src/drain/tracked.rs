@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     evict::{LANDS_WITHIN, Outcome},
+    pod_view::Standing,
     turns::{BudgetKey, Turns},
 };
 use crate::fleet::{BudgetNow, Budgets};
@@ -19,9 +20,10 @@ const COUNTS_FOR: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct Tracked {
     pub(super) pod: Pod,
+    /// UID of its controller.
+    pub(super) controller: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
-    /// A budget has no say in the eviction of a pod that isn't Ready, unless too few others are.
-    pub(super) ready: bool,
+    pub(super) standing: Standing,
     /// An eviction was accepted.
     pub(super) evicted: bool,
     /// An eviction is on its way.
@@ -43,11 +45,17 @@ struct Refusal {
 }
 
 impl Tracked {
-    pub(super) fn new(pod: Pod, labels: BTreeMap<String, String>, ready: bool) -> Self {
+    pub(super) fn new(
+        pod: Pod,
+        controller: Option<String>,
+        labels: BTreeMap<String, String>,
+        standing: Standing,
+    ) -> Self {
         Self {
             pod,
+            controller,
             labels,
-            ready,
+            standing,
             evicted: false,
             in_flight: false,
             refusal: None,
@@ -88,7 +96,7 @@ impl Tracked {
     pub(super) fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, Arc<BudgetNow>)> {
         let namespace = &self.pod.namespace;
         let mut over = budgets.over(namespace, &self.labels).into_iter();
-        let budget = over.next().filter(|_| self.ready && over.next().is_none())?;
+        let budget = over.next().filter(|_| self.standing == Standing::Ready && over.next().is_none())?;
         Some(((namespace.clone(), budget.budget.name.clone()), budget))
     }
 
@@ -103,7 +111,8 @@ impl Tracked {
         if self.evicted {
             return None;
         }
-        if let Some(holdup) = Holdup::of(self.ready, budgets.iter().map(|now| &now.budget)) {
+        let asked = budgets.iter().filter(|_| self.standing != Standing::Pending).map(|now| &now.budget);
+        if let Some(holdup) = Holdup::of(self.standing == Standing::Ready, asked) {
             return Some((holdup.verdict(), holdup.to_string()));
         }
         let refusal = self.refusal.as_ref()?;

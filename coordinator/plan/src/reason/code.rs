@@ -62,6 +62,7 @@ pub enum ReasonCode {
     Unmanaged,
     EmptyDir,
     Protected,
+    CameBack,
     Leader,
 }
 

@@ -213,6 +213,7 @@ impl World {
             mirror: false,
             empty_dir: workload.empty_dir,
             asks_to_stay: workload.asks_to_stay,
+            came_back: false,
             wave: workload.wave,
             terminating: pod.state == PodState::Terminating,
             grace: Duration::from_secs(workload.grace),

@@ -1,0 +1,211 @@
+//! Pods that an eviction can't move, on a real API server: each says why it is still there, and goes when it is freed.
+//! The numbers are those of `tests/README.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{
+            ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+        },
+        core::v1::Namespace,
+        policy::v1::PodDisruptionBudget,
+    },
+    serde::{Serialize, de::DeserializeOwned},
+};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, PostParams},
+    core::ClusterResourceScope,
+};
+use mechanic_proto::v1::{ExplainNodeRequest, PodStatus, fleet_service_client::FleetServiceClient};
+use mechanic_sandbox::{
+    azure::Event,
+    workloads::{Workload, create},
+};
+
+use serde_json::{Value, json};
+use support::{House, with_token};
+use tonic::transport::Channel;
+
+/// What a pod says of itself, and what must stand in the sentence.
+type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
+
+impl House {
+    async fn make<K>(&self, object: Value)
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        Api::<K>::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn unmake<K>(&self, name: &str)
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        Api::<K>::all(self.client.clone()).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// A second budget over the workload's pods.
+    async fn second_budget(&self, workload: &Workload) {
+        let mut second = workload.max_unavailable(1).unwrap();
+        second.metadata.name = Some("second".into());
+        create(&self.client, &second).await.unwrap();
+    }
+
+    /// The pods of a node, as the leader explains them.
+    async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
+        let leader = self.leader().await;
+        let channel = Channel::from_shared(format!("http://{}:7443", leader.ip)).unwrap();
+        let mut fleet = FleetServiceClient::new(channel.connect().await.unwrap());
+        let request = ExplainNodeRequest { node_name: node.to_owned() };
+        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().pods
+    }
+
+    async fn wait_explained(&self, node: &str, token: &str, (workload, reason, parts): Expected<'_>) {
+        let prefix = format!("{}-", workload.name);
+        self.wait(&format!("{} is {reason} with {parts:?}", workload.name), async || {
+            let pods = self.explained(node, token).await;
+            let mut mine = pods.iter().filter(|pod| pod.name.starts_with(&prefix));
+            mine.any(|pod| pod.reason == reason && parts.iter().all(|part| pod.message.contains(part)))
+                .then_some(())
+        })
+        .await;
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) {
+        self.cluster.kubectl(arguments).await.unwrap();
+    }
+}
+
+/// Evictions in this namespace are answered by an admission policy that says no, and in the other by a webhook that
+/// nobody answers for.
+async fn guard(house: &House) {
+    let evictions_in = |namespace: &str| {
+        json!({
+            "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        })
+    };
+    for namespace in ["guarded", "unanswered"] {
+        house.make::<Namespace>(json!({"metadata": {"name": namespace}})).await;
+    }
+    house
+        .make::<ValidatingAdmissionPolicy>(json!({
+            "metadata": {"name": "guard"},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": evictions_in("guarded"),
+                "validations": [{"expression": "false", "message": "not before the backup"}],
+            },
+        }))
+        .await;
+    house
+        .make::<ValidatingAdmissionPolicyBinding>(json!({
+            "metadata": {"name": "guard"},
+            "spec": {"policyName": "guard", "validationActions": ["Deny"]},
+        }))
+        .await;
+    let evictions = evictions_in("unanswered");
+    house
+        .make::<ValidatingWebhookConfiguration>(json!({
+            "metadata": {"name": "unanswered"},
+            "webhooks": [{
+                "name": "guard.example.com",
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Fail",
+                "clientConfig": {"url": "https://127.0.0.1:1/"},
+                "rules": evictions["resourceRules"],
+                "namespaceSelector": evictions["namespaceSelector"],
+            }],
+        }))
+        .await;
+}
+
+/// U11, 3 to 7, 14 and 15.
+#[tokio::test(flavor = "multi_thread")]
+async fn u11_and_3_4_5_6_7_14_15_each_pod_says_what_keeps_it_and_goes_when_it_is_freed() {
+    let house = House::with_nodes(4, 1).await;
+    house.configure(json!({"set-aside-after": "1h"})).await;
+    let node = house.node_without_coordinator();
+    let on_node = |name: &str| Workload::new(name, 1).on_node(&node.name);
+    guard(&house).await;
+
+    let single = on_node("single");
+    house.deploy(&single, None).await;
+    create(&house.client, &single.min_available(1).unwrap()).await.unwrap();
+    let twice = on_node("twice");
+    house.deploy(&twice, Some(1)).await;
+    house.second_budget(&twice).await;
+    let crashing = Workload { replicas: 2, ..on_node("crashing") };
+    house.deploy(&crashing, None).await;
+    create(&house.client, &crashing.min_available(1).unwrap()).await.unwrap();
+    // Running, and never Ready again, as where they crash again and again.
+    let crashed = r#"{"status":{"conditions":[{"type":"Ready","status":"False"}]}}"#;
+    for pod in crashing.pods(&house.client).await.unwrap() {
+        let name = pod.metadata.name.unwrap();
+        house
+            .kubectl(&["patch", "pod", &name, "--subresource=status", "--type=strategic", "--patch", crashed])
+            .await;
+    }
+    let guarded = on_node("guarded").namespace("guarded");
+    let unanswered = on_node("unanswered").namespace("unanswered");
+    let sticky = on_node("sticky").finalizer("example.com/keep");
+    let endless = on_node("endless").never_stopping();
+    let tolerant = on_node("tolerant").tolerant();
+    for workload in [&guarded, &unanswered, &sticky, &endless, &tolerant] {
+        house.deploy(workload, None).await;
+    }
+    house.deploy(&on_node("ordinary"), None).await;
+
+    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], support::NOTICE));
+    house.wait_for_phase(&node.name, "draining").await;
+    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    for expected in [
+        (&single, "BlockedForGood", &["only pod", "single", "a second replica"] as &[&str]),
+        (&twice, "BlockedForGood", &["more than one", "second, twice"]),
+        (&crashing, "BlockedByBudget", &["0 of the 2 pods", "crashing", "AlwaysAllow"]),
+        (&guarded, "BlockedForGood", &["guard", "not before the backup"]),
+        (&unanswered, "EvictionRefused", &["until the webhook answers", "guard.example.com"]),
+        (&sticky, "Terminating", &[]),
+        (&endless, "Terminating", &[]),
+        (&tolerant, "CameBack", &["tolerates the cordon"]),
+    ] {
+        house.wait_explained(&node.name, &token, expected).await;
+    }
+    let left = house.explained(&node.name, &token).await;
+    assert!(left.iter().all(|pod| !pod.name.starts_with("ordinary-")), "{left:?}");
+
+    house.kubectl(&["delete", "pdb", "single", "second"]).await;
+    let lenient = r#"{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}"#;
+    house.kubectl(&["patch", "pdb", "crashing", "--type=merge", "--patch", lenient]).await;
+    house.unmake::<ValidatingAdmissionPolicyBinding>("guard").await;
+    house.unmake::<ValidatingWebhookConfiguration>("unanswered").await;
+    let released = r#"{"metadata":{"finalizers":null}}"#;
+    for pod in sticky.pods(&house.client).await.unwrap() {
+        let name = pod.metadata.name.unwrap();
+        house.kubectl(&["patch", "pod", &name, "--type=merge", "--patch", released]).await;
+    }
+    for pod in endless.pods(&house.client).await.unwrap() {
+        if pod.metadata.deletion_timestamp.is_some() {
+            let name = pod.metadata.name.unwrap();
+            house.kubectl(&["delete", "pod", &name, "--force", "--grace-period=0"]).await;
+        }
+    }
+    let claim = house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(claim["podsLeft"], 1, "only who tolerates the cordon and came back: {claim}");
+    let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(house.client.clone());
+    assert!(budgets.get_opt("twice").await.unwrap().is_some());
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
