@@ -8,6 +8,7 @@ use super::{Assessment, Wish, WishKind, hold, phase_of, to_drain, why_not_acted_
 use crate::{
     claim::{Claim, ClaimPhase, ClaimedEvent},
     coverage::Coverage,
+    deadline::is_due,
     decide::{Decision, DrainOrder, NodeWrite, Phase},
     event::ScheduledEvent,
     fleet::{CordonOwner, DrainProgress, DrainStage, Pending},
@@ -19,6 +20,8 @@ use crate::{
 
 /// With less notice than this nothing that runs gets to its end in good order.
 const USABLE_NOTICE: Duration = Duration::from_secs(10);
+/// To give a node back for less than this moves pods onto it and off again, and may be too late for them.
+const WORTH_GIVING_BACK: Duration = Duration::from_mins(10);
 /// A probe that has proved nothing for so long on a Ready node needs a person.
 const PROOF_OVERDUE: Duration = Duration::from_mins(30);
 
@@ -41,7 +44,8 @@ impl Assessment<'_> {
         let stopping = on_node.phase == ClaimPhase::Draining
             && !self.node.drain.as_ref().is_some_and(DrainProgress::is_settled);
         if claim.events.is_empty() {
-            return (self.give_back(on_node, &claim, stopping), None);
+            let next = self.due_soon().filter(|_| distrusted.is_none() && self.held_back().is_none());
+            return (self.give_back(on_node, &claim, stopping, next), None);
         }
         let active: Vec<&ScheduledEvent> = self
             .events_to_act_on()
@@ -82,11 +86,28 @@ impl Assessment<'_> {
         !self.node.unschedulable || (is_ours && self.node.cordon_owner == Some(CordonOwner::Somebody))
     }
 
-    /// All events of the claim are over.
-    fn give_back(&self, on_node: &Claim, claim: &Claim, stopping: bool) -> Decision {
+    /// An event that the node would be claimed for again in no time.
+    fn due_soon(&self) -> Option<&ScheduledEvent> {
+        let lead_time = self.fleet.config.lead_time + WORTH_GIVING_BACK;
+        self.events_to_act_on().find(|event| is_due(event, self.now.wall, lead_time, self.needed))
+    }
+
+    /// All events of the claim are over; `next` is another that is due soon.
+    fn give_back(
+        &self,
+        on_node: &Claim,
+        claim: &Claim,
+        stopping: bool,
+        next: Option<&ScheduledEvent>,
+    ) -> Decision {
         if stopping {
             let mut decision = self.decision(Phase::Draining, self.stopping_drain());
             decision.drain = DrainOrder::Settle;
+            return decision;
+        }
+        if let Some(event) = next {
+            let mut decision = self.decision(phase_of(on_node), why_not_acted_on(event));
+            decision.drain = DrainOrder::Look(self.departure(&[event]));
             return decision;
         }
         let mut decision = self.decision(phase_of(on_node), Reason::Releasing);

@@ -203,6 +203,22 @@ fn a_costlier_event_in_whatever_second_of_a_drain_takes_what_stayed_for_the_firs
 }
 
 #[test]
+fn a_node_is_not_given_back_for_less_than_ten_minutes() {
+    for (notice, held) in [(1_500, true), (2_700, false)] {
+        // With a lead time of five minutes the second is due some time after the first is over.
+        let config = mechanic_plan::Config { lead_time: std::time::Duration::from_mins(5), ..super::early() };
+        let first = Announcement::new("Reboot", &[0], SOON, 300);
+        let second = Announcement::new("Reboot", &[0], SOON, notice);
+        let mut run = run_with(cluster_with(6, config), [first, second]);
+        run.until(SOON + 1_190);
+        assert_eq!(run.is_cordoned(0), held, "the second begins {notice} s after the announcement");
+        assert_eq!(run.reason(0), ReasonCode::WaitingForLeadTime);
+        run.until(SOON + notice - 10);
+        assert_eq!(run.pods(0), 0);
+    }
+}
+
+#[test]
 fn earlier_deadlines_are_drained_first() {
     let events = [(0, 1_500), (1, 700), (2, 1_100)]
         .map(|(machine, notice)| Announcement::new("Reboot", &[machine], SOON, notice));
