@@ -38,7 +38,7 @@ impl House {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_lost_refused_or_late_change_nothing_in_the_end() {
+async fn c6_c7_u15_edge_25_requests_that_are_lost_refused_or_late_change_nothing_in_the_end() {
     let house = House::with_nodes(4, 1).await;
     house.deploy(&Workload::new("web", 12).spread(), None).await;
     for effect in [
@@ -92,7 +92,7 @@ async fn api_server_gone_for(outage: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_gone_for_12_seconds_in_mid_drain() {
+async fn w6_u12_an_api_server_that_is_gone_for_12_seconds_in_mid_drain() {
     api_server_gone_for(Duration::from_secs(12)).await;
 }
 
@@ -120,7 +120,7 @@ async fn a_probe_and_both_coordinators_are_killed_in_mid_event_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_deleted_and_made_again_in_mid_drain_starts_from_nothing() {
+async fn edge_31_a_node_that_is_deleted_and_made_again_in_mid_drain_starts_from_nothing() {
     let house = House::with_nodes(5, 1).await;
     let node = house.node_without_coordinator();
     let slow = Workload::new("slow", 10).stop_after(Duration::from_secs(5)).spread();

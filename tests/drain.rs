@@ -13,7 +13,7 @@ use support::House;
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon_as_it_opens() {
+async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon_as_it_opens() {
     let house = House::with_nodes(4, 1).await;
     let node = house.node_without_coordinator();
     house.deploy(&Workload::new("web", 12).spread(), Some(0)).await;

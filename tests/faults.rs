@@ -55,7 +55,7 @@ async fn the_leader_is_killed_as_it_claims() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_is_killed_as_it_sends_the_first_eviction() {
+async fn edge_26_the_leader_is_killed_as_it_sends_the_first_eviction() {
     leader_killed_at(Requests::any().method("POST").path_contains("/eviction")).await;
 }
 

@@ -108,7 +108,7 @@ async fn imds_failing_in_any_way_in_mid_event_releases_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_leader_itself_is_hit_everything_else_goes_and_the_leader_stays() {
+async fn edge_28_where_the_leader_itself_is_hit_everything_else_goes_and_the_leader_stays() {
     let house = House::with_nodes(4, 1).await;
     let leader = house.leader().await;
     let node = house.nodes.iter().find(|node| node.name == leader.node).unwrap();

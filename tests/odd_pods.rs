@@ -133,7 +133,8 @@ async fn guard(house: &House) {
 
 /// U11, 3 to 7, 14 and 15.
 #[tokio::test(flavor = "multi_thread")]
-async fn u11_and_3_4_5_6_7_14_15_each_pod_says_what_keeps_it_and_goes_when_it_is_freed() {
+async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps_it_and_goes_when_it_is_freed()
+ {
     let house = House::with_nodes(4, 1).await;
     house.configure(json!({"set-aside-after": "1h"})).await;
     let node = house.node_without_coordinator();

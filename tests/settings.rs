@@ -85,7 +85,7 @@ async fn a_node_that_is_opted_out_is_left_alone_until_it_no_longer_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_writes_nothing() {
+async fn r1_u19_a_dry_run_writes_nothing() {
     let house = House::with_nodes(4, 1).await;
     let node = house.node_without_coordinator();
     house.deploy(&Workload::new("web", 6).spread(), None).await;

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_and_its_cordon_are_one_patch_against_one_version_and_uid() {
+    fn c4_edge_37_a_claim_and_its_cordon_are_one_patch_against_one_version_and_uid() {
         let claim = Claim::new("uid", "vm", "boot", 3, false);
         let patch =
             patch("uid", "42", &NodeWrite::Hold { claim: Box::new(claim.clone()), cordon: true }).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_takes_off_what_is_ours_and_the_cordon_only_where_it_is_ours() {
+    fn c5_a_release_takes_off_what_is_ours_and_the_cordon_only_where_it_is_ours() {
         let ours = patch("uid", "42", &NodeWrite::Release { uncordon: true }).unwrap();
         assert_eq!(ours["spec"], json!({"unschedulable": null}));
         assert_eq!(ours["metadata"]["labels"], json!({"mechanic.cordoned": null}));

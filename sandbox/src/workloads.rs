@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A workload's pods, and what it can be made into.
 #[derive(Clone, Debug)]
+// Each says something of its own, and all combinations occur.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Workload {
     /// Its name, and the value of its pods' label `app`.
     pub name: String,

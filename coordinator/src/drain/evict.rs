@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_gone_or_replaced_is_gone() {
+    fn u10_a_pod_that_is_gone_or_replaced_is_gone() {
         assert_eq!(
             answer(json!({"code": 404, "reason": "NotFound", "details": {"kind": "pods"}})),
             Outcome::Gone
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_429_that_names_a_budget_is_a_budgets_no() {
+    fn edge_8_only_a_429_that_names_a_budget_is_a_budgets_no() {
         let budget = answer(
             json!({"code": 429, "message": "budget", "details": {"causes": [{"reason": "DisruptionBudget"}]}}),
         );
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_waiting_will_change_is_told_from_what_it_may() {
+    fn n1_n2_edge_11_what_no_waiting_will_change_is_told_from_what_it_may() {
         for (status, expected, part) in [
             (
                 json!({"code": 403, "message": "admission webhook \"guard.shop.io\" denied the request: not today"}),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_asked_again_later_and_never_at_once() {
+    fn u18_everything_else_is_asked_again_later_and_never_at_once() {
         for status in [
             json!({"code": 500, "message": "etcdserver: request timed out"}),
             json!({"code": 403, "message": "forbidden"}),

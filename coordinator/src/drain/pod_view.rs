@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_controlling_owner_counts() {
+    fn u4_only_the_controlling_owner_counts() {
         let mut orphan = pod("a", "1");
         orphan.metadata.owner_references.as_mut().unwrap()[0].controller = None;
         assert_eq!(read(&orphan).unwrap().controller, None);

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_sent_once_and_after_a_refusal_not_before_its_time() {
+    fn w1_d1_u8_a_pod_is_sent_once_and_after_a_refusal_not_before_its_time() {
         let mut pods = no_pods();
         let now = Instant::now();
         pods.apply(&pod("a", "1"));
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_name_with_another_uid_is_another_pod() {
+    fn w2_u9_edge_1_edge_2_the_same_name_with_another_uid_is_another_pod() {
         let mut pods = no_pods();
         pods.apply(&pod("a", "1"));
         pods.replace(&[pod("a", "2")]);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_comes_back() {
+    fn edge_15_edge_16_who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_comes_back() {
         let mut pods = no_pods();
         let now = Instant::now();
         let tolerant = |name: &str, uid: &str| {
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_began_to_terminate_is_no_longer_wanted() {
+    fn edge_34_a_pod_that_began_to_terminate_is_no_longer_wanted_and_still_waited_for() {
         let mut pods = no_pods();
         let mut terminating = pod("a", "1");
         pods.apply(&terminating);
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_without_an_answer_counts_as_under_way_until_it_can_no_longer_land() {
+    fn edge_39_an_eviction_without_an_answer_counts_as_under_way_until_it_can_no_longer_land() {
         let mut pods = no_pods();
         let now = Instant::now();
         pods.apply(&pod("a", "1"));
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_again_and_again_is_asked_at_longer_and_longer_intervals() {
+    fn edge_10_what_is_refused_again_and_again_is_asked_at_longer_and_longer_intervals() {
         let mut pods = no_pods();
         let mut now = Instant::now();
         pods.apply(&pod("a", "1"));

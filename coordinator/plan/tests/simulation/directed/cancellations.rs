@@ -33,7 +33,7 @@ fn cancelled_while_it_waits_for_a_slot_it_is_given_back_undrained() {
 }
 
 #[test]
-fn cancelled_in_the_drain_it_stops_at_the_next_pod_and_gives_back_slot_and_node() {
+fn w4_cancelled_in_the_drain_it_stops_at_the_next_pod_and_gives_back_slot_and_node() {
     let mut world = cluster_with(6, one_drain_at_once());
     world.add_workload(Workload::new("a", 6).with_budget(Budget::MaxUnavailable(0)));
     let first = Announcement::new("Reboot", &[0], SOON, 900).cancelled(SOON + 300);

@@ -28,6 +28,15 @@ fn reboot_redeploy_terminate_and_long_freezes_are_drained_before_they_begin() {
 }
 
 #[test]
+fn j16_an_empty_node_is_drained() {
+    let mut world = cluster(3);
+    let machine = world.add_machine("b", 12);
+    let mut run = run_with(world, [Announcement::new("Reboot", &[machine], SOON, 900)]);
+    run.until(SOON + 60);
+    assert_eq!((run.pods(machine), run.reason(machine)), (0, ReasonCode::Drained));
+}
+
+#[test]
 fn a_short_freeze_is_tolerated_and_moves_nothing() {
     let event = Announcement::new("Freeze", &[0], SOON, 900)
         .lasting(Some(9), "Host server is undergoing maintenance.");
@@ -133,7 +142,7 @@ fn degraded_hardware_days_ahead_is_shown_until_the_lead_time() {
 }
 
 #[test]
-fn an_event_is_acted_on_earlier_than_the_lead_time_where_its_pods_need_longer() {
+fn edge_36_an_event_is_acted_on_earlier_than_the_lead_time_where_its_pods_need_longer() {
     let mut world = cluster(4);
     let slow = Workload { grace: 3_000, stubborn: true, ..Workload::new("a", 1) };
     let slow = world.add_workload(slow);
@@ -175,7 +184,7 @@ fn overlapping_events_hold_a_node_until_the_last_is_over() {
 }
 
 #[test]
-fn a_second_event_on_a_drained_node_is_taken_into_the_claim_and_drained_for_what_it_costs() {
+fn u7_edge_22_a_second_event_on_a_drained_node_is_taken_into_the_claim_and_drained_for_what_it_costs() {
     let mut world = cluster(6);
     let with_data = Workload { empty_dir: true, ..Workload::new("a", 6) };
     world.add_workload(with_data);

@@ -38,7 +38,7 @@ fn nodes_whose_event_has_vanished_count_as_cordoned_until_they_are_given_back() 
 }
 
 #[test]
-fn too_many_nodes_out_of_use_hold_a_drain_back() {
+fn edge_32_too_many_nodes_out_of_use_hold_a_drain_back() {
     let mut world = cluster(4);
     world.now(Change::Cordon(1));
     world.now(Change::NotReady(2));

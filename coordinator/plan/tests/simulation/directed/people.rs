@@ -148,7 +148,7 @@ fn a_cordon_that_somebody_applies_beside_ours_vetoes_nothing_and_stays() {
 }
 
 #[test]
-fn a_cordon_of_somebody_elses_is_drained_and_never_taken_off() {
+fn c3_edge_23_edge_24_a_cordon_of_somebody_elses_is_drained_and_never_taken_off() {
     let mut world = cluster(6);
     world.now(Change::Cordon(0));
     let mut run = run_with(world, [Announcement::new("Reboot", &[0], SOON, 900)]);

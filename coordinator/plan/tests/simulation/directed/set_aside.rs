@@ -37,7 +37,7 @@ fn setting_aside_after(seconds: u64) -> Config {
 }
 
 #[test]
-fn after_the_limit_another_node_gets_the_slot_and_the_reason_names_pod_and_remedy() {
+fn edge_29_after_the_limit_another_node_gets_the_slot_and_the_reason_names_pod_and_remedy() {
     let mut run = run(setting_aside_after(120), Budget::MaxUnavailable(0), reboots());
     run.until(SOON + 100);
     assert!(run.is_draining(BLOCKED), "until the limit it holds the slot");
