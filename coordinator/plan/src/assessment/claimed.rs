@@ -108,6 +108,13 @@ impl Assessment<'_> {
         if let Some(event) = next {
             let mut decision = self.decision(phase_of(on_node), why_not_acted_on(event));
             decision.drain = DrainOrder::Look(self.departure(&[event]));
+            // What it names is over, and still says why the node is held until the next is due.
+            let mut held = on_node.clone();
+            held.epoch = claim.epoch;
+            if held.phase == ClaimPhase::Draining {
+                held.enter(ClaimPhase::Cordoned);
+            }
+            decision.write = hold(on_node, held);
             return decision;
         }
         let mut decision = self.decision(phase_of(on_node), Reason::Releasing);

@@ -228,6 +228,23 @@ fn a_node_is_not_given_back_for_less_than_ten_minutes() {
 }
 
 #[test]
+fn who_is_kept_for_the_next_event_after_a_drain_that_stopped_keeps_no_slot() {
+    let config =
+        mechanic_plan::Config { lead_time: std::time::Duration::from_mins(5), ..one_drain_at_once() };
+    let mut world = cluster_with(6, config);
+    world.add_workload(Workload::new("a", 6).with_budget(crate::world::Budget::MaxUnavailable(0)));
+    let called_off = Announcement::new("Reboot", &[0], SOON, 300).cancelled(SOON + 60);
+    let next = Announcement::new("Reboot", &[0], SOON, 900);
+    let other = Announcement::new("Reboot", &[1], SOON + 120, 300);
+    let mut run = run_with(world, [called_off, next, other]);
+    run.until(SOON + 50);
+    assert!(run.is_draining(0));
+    run.until(SOON + 250);
+    assert!(run.is_cordoned(0) && !run.is_draining(0) && run.is_draining(1));
+    assert_eq!(run.reason(0), ReasonCode::WaitingForLeadTime);
+}
+
+#[test]
 fn earlier_deadlines_are_drained_first() {
     let events = [(0, 1_500), (1, 700), (2, 1_100)]
         .map(|(machine, notice)| Announcement::new("Reboot", &[machine], SOON, notice));

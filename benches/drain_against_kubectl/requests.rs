@@ -1,0 +1,81 @@
+//! What somebody has asked of the API server, by its audit log.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use mechanic_sandbox::cluster::Cluster;
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Kubectl,
+    Mechanic,
+}
+
+/// Counts of one who in one time.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// Without Kubernetes Events.
+    pub(crate) all: usize,
+    pub(crate) evictions: usize,
+    pub(crate) events: usize,
+}
+
+impl Requests {
+    pub(crate) fn of(cluster: &Cluster, who: Who, from: Timestamp, until: Timestamp) -> Result<Self> {
+        let mut counts = Self::default();
+        for request in log(cluster)?.iter().filter(|request| who.asked(request)) {
+            let received = received(request);
+            if !received.is_some_and(|at| from <= at && at < until) {
+                continue;
+            }
+            let object = &request["objectRef"];
+            if object["resource"] == "events" {
+                counts.events += 1;
+                continue;
+            }
+            counts.all += 1;
+            counts.evictions += usize::from(object["subresource"] == "eviction");
+        }
+        Ok(counts)
+    }
+
+    /// How long after `since` the first eviction came that was accepted.
+    pub(crate) fn first_eviction(cluster: &Cluster, who: Who, since: Timestamp) -> Result<Option<Duration>> {
+        let log = log(cluster)?;
+        let accepted = log.iter().filter(|request| {
+            let code = request["responseStatus"]["code"].as_u64().unwrap_or_default();
+            who.asked(request) && request["objectRef"]["subresource"] == "eviction" && code < 300
+        });
+        let first = accepted.filter_map(received).filter(|at| *at >= since).min();
+        Ok(first.and_then(|at| Duration::try_from(at.duration_since(since)).ok()))
+    }
+}
+
+impl Who {
+    fn asked(self, request: &Value) -> bool {
+        match self {
+            Self::Kubectl => {
+                // The bench itself uses kubectl for other things, before and after.
+                request["userAgent"].as_str().is_some_and(|agent| agent.starts_with("kubectl"))
+            }
+            Self::Mechanic => {
+                request["user"]["username"] == "system:serviceaccount:mechanic:mechanic-coordinator"
+            }
+        }
+    }
+}
+
+/// Each request once: when it had ended, a watch when it began.
+fn log(cluster: &Cluster) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(cluster.audit_log()).context("the audit log can't be read")?;
+    // The last line may be half-written.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ends = |line: &Value| (line["verb"] == "watch") == (line["stage"] == "ResponseStarted");
+    Ok(lines.filter(ends).collect())
+}
+
+fn received(request: &Value) -> Option<Timestamp> {
+    request["requestReceivedTimestamp"].as_str()?.parse().ok()
+}
