@@ -3,7 +3,8 @@
 //!
 //! Times run from the start of kubectl, or from the moment that Azure's document changes, to the moment that the last pod
 //! is gone from its node; mechanic's therefore hold its probe's poll, the cordon and the claim too. Requests are those of
-//! kubectl, or of both coordinators, in the API server's audit log in that time; Kubernetes Events are counted apart.
+//! kubectl, or of both coordinators for pods and nodes, in the API server's audit log in that time; Kubernetes Events are
+//! counted apart.
 //! `PROFILE=dev` takes builds that don't ship, for a quick look. Fails where a bar or a promise is broken.
 
 // A bench is there to print.

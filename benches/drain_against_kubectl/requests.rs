@@ -16,7 +16,7 @@ pub(crate) enum Who {
 /// Counts of one who in one time.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    /// Without Kubernetes Events.
+    /// Without Kubernetes Events, and without what mechanic asks whether or not anything is drained.
     pub(crate) all: usize,
     pub(crate) evictions: usize,
     pub(crate) events: usize,
@@ -31,9 +31,16 @@ impl Requests {
                 continue;
             }
             let object = &request["objectRef"];
-            if object["resource"] == "events" {
-                counts.events += 1;
-                continue;
+            match object["resource"].as_str().unwrap_or_default() {
+                "events" => {
+                    counts.events += 1;
+                    continue;
+                }
+                // The Lease, reviews of probes' tokens, and the watches that every coordinator keeps.
+                "pods" => {}
+                "nodes" if request["verb"] != "watch" => {}
+                _ if who == Who::Mechanic => continue,
+                _ => {}
             }
             counts.all += 1;
             counts.evictions += usize::from(object["subresource"] == "eviction");

@@ -95,7 +95,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
-        what: "the same where the budget lets one pod go at a time, and pods take 4 min to start",
+        what: "five Reboots in 13 nodes; on the first machine a budget lets one pod go at a time, and its pods take 4 min to start",
         world: |seed, config| {
             let slow = Workload { start: 4 * MINUTE, ..Workload::new("b", 6) };
             behind_a_budget(seed, config, slow.with_budget(Budget::MaxUnavailable(1)))
