@@ -21,18 +21,13 @@ use kube::{
     api::{DeleteParams, PostParams},
     core::ClusterResourceScope,
 };
-use mechanic_proto::v1::{ExplainNodeRequest, PodStatus, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
     azure::Event,
     workloads::{Workload, create},
 };
 
 use serde_json::{Value, json};
-use support::{House, with_token};
-use tonic::transport::Channel;
-
-/// What a pod says of itself, and what must stand in the sentence.
-type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
+use support::House;
 
 impl House {
     async fn make<K>(&self, object: Value)
@@ -59,26 +54,6 @@ impl House {
         let mut second = workload.max_unavailable(1).unwrap();
         second.metadata.name = Some("second".into());
         create(&self.client, &second).await.unwrap();
-    }
-
-    /// The pods of a node, as the leader explains them.
-    async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
-        let leader = self.leader().await;
-        let channel = Channel::from_shared(format!("http://{}:7443", leader.ip)).unwrap();
-        let mut fleet = FleetServiceClient::new(channel.connect().await.unwrap());
-        let request = ExplainNodeRequest { node_name: node.to_owned() };
-        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().pods
-    }
-
-    async fn wait_explained(&self, node: &str, token: &str, (workload, reason, parts): Expected<'_>) {
-        let prefix = format!("{}-", workload.name);
-        self.wait(&format!("{} is {reason} with {parts:?}", workload.name), async || {
-            let pods = self.explained(node, token).await;
-            let mut mine = pods.iter().filter(|pod| pod.name.starts_with(&prefix));
-            mine.any(|pod| pod.reason == reason && parts.iter().all(|part| pod.message.contains(part)))
-                .then_some(())
-        })
-        .await;
     }
 
     async fn kubectl(&self, arguments: &[&str]) {

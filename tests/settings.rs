@@ -88,15 +88,27 @@ async fn a_node_that_is_opted_out_is_left_alone_until_it_no_longer_is() {
 async fn r1_u19_a_dry_run_writes_nothing() {
     let house = House::with_nodes(4, 1).await;
     let node = house.node_without_coordinator();
-    house.deploy(&Workload::new("web", 6).spread(), None).await;
+    let (web, held) = (Workload::new("web", 6).spread(), Workload::new("held", 4).spread());
+    house.deploy(&web, None).await;
+    house.deploy(&held, Some(0)).await;
     house.configure(json!({"dry-run": "true"})).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = house.node(&node.name).await;
     let event = house.announce_reboot(node);
+    // The API server is asked about each pod, and nothing comes of it.
+    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    for expected in [
+        (&web, "Evict", &["in a dry run; the API server would evict it now"] as &[&str]),
+        (&held, "BlockedForGood", &["held", "`maxUnavailable: 0`"]),
+    ] {
+        house.wait_explained(&node.name, &token, expected).await;
+    }
     tokio::time::sleep(A_WHILE).await;
+    assert_eq!(house.referee.verdict().await.facts.evictions_accepted, 0);
     let after = house.node(&node.name).await;
     assert_eq!((after.spec, after.metadata.annotations), (before.spec, before.metadata.annotations));
     house.configure(json!({"dry-run": "false"})).await;
+    house.cluster.kubectl(["delete", "pdb", "held"]).await.unwrap();
     house.wait_for_phase(&node.name, "drained").await;
     house.remove(&event);
     house.wait_released(&node.name).await;

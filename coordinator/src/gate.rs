@@ -30,6 +30,8 @@ pub(crate) enum Intent<'a> {
     Tell,
     /// It keeps the settings, a dry run's among them.
     KeepSettings,
+    /// It changes nothing: the API server is asked what it would say (`dryRun=All`), in a dry run only.
+    Ask,
 }
 
 /// A write that did not go through, as far as is known.
@@ -91,7 +93,7 @@ impl Gate {
         let (config, opted_out) = self.fleet.read(|state| {
             let opted_out = match intent {
                 Intent::Disrupt(node) => state.node(node).is_some_and(|node| node.opted_out),
-                Intent::Tell | Intent::KeepSettings => false,
+                Intent::Tell | Intent::KeepSettings | Intent::Ask => false,
             };
             (state.settings().config, opted_out)
         });
@@ -102,6 +104,7 @@ impl Gate {
 fn held_back(intent: Intent<'_>, config: &Config, opted_out: bool) -> Option<&'static str> {
     match intent {
         Intent::KeepSettings => None,
+        Intent::Ask => (!config.dry_run).then_some("this is no dry run any more"),
         _ if config.dry_run => Some("this is a dry run"),
         Intent::Tell => None,
         Intent::Disrupt(_) if config.paused => Some("mechanic is paused"),
@@ -137,5 +140,7 @@ mod tests {
         assert!(held_back(Intent::Disrupt("n"), &dry_run, false).is_some());
         assert!(held_back(Intent::Tell, &dry_run, false).is_some());
         assert!(held_back(Intent::KeepSettings, &dry_run, false).is_none());
+        assert!(held_back(Intent::Ask, &dry_run, true).is_none());
+        assert!(held_back(Intent::Ask, &Config::default(), false).is_some());
     }
 }

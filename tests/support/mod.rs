@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Dur
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
+use mechanic_proto::v1::{ExplainNodeRequest, PodStatus, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
     azure::Event,
     fault_proxy::FaultProxy,
@@ -15,12 +16,15 @@ use mechanic_sandbox::{
     world::{World, WorldOptions},
 };
 use serde_json::Value;
-use tonic::Request;
+use tonic::{Request, transport::Channel};
 
 /// Longer than anything takes that works, on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// Notice of an event: enough for any drain here, and within the default of `lead-time`.
 pub(crate) const NOTICE: Duration = Duration::from_mins(9);
+
+/// A workload, the reason code of one of its pods, and what must stand in the sentence.
+pub(crate) type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
 
 /// A world whose helpers panic with what the coordinators said, as a test wants it.
 pub(crate) struct House {
@@ -159,6 +163,32 @@ impl House {
             let annotations = node.metadata.annotations.unwrap_or_default();
             let unschedulable = node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
             (!annotations.contains_key("mechanic/claim") && !unschedulable).then_some(())
+        })
+        .await;
+    }
+
+    /// The pods of a node, as the leader explains them.
+    pub(crate) async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
+        let leader = self.leader().await;
+        let channel = Channel::from_shared(format!("http://{}:7443", leader.ip)).unwrap();
+        let mut fleet = FleetServiceClient::new(channel.connect().await.unwrap());
+        let request = ExplainNodeRequest { node_name: node.to_owned() };
+        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().pods
+    }
+
+    /// Waits until a pod of a workload is said to be so.
+    pub(crate) async fn wait_explained(
+        &self,
+        node: &str,
+        token: &str,
+        (workload, reason, parts): Expected<'_>,
+    ) {
+        let prefix = format!("{}-", workload.name);
+        self.wait(&format!("{} is {reason} with {parts:?}", workload.name), async || {
+            let pods = self.explained(node, token).await;
+            let mut mine = pods.iter().filter(|pod| pod.name.starts_with(&prefix));
+            mine.any(|pod| pod.reason == reason && parts.iter().all(|part| pod.message.contains(part)))
+                .then_some(())
         })
         .await;
     }

@@ -71,6 +71,16 @@ impl Evictions {
         if !still_wanted() {
             return None;
         }
+        Some(self.send(Intent::Disrupt(node), namespace, name, uid).await)
+    }
+
+    /// Asks what the API server would say to that eviction, in a dry run; nothing changes, budgets included.
+    pub(crate) async fn ask(&self, namespace: &str, name: &str, uid: &str) -> Option<Outcome> {
+        let _room = self.in_flight.acquire().await.ok()?;
+        Some(self.send(Intent::Ask, namespace, name, uid).await)
+    }
+
+    async fn send(&self, intent: Intent<'_>, namespace: &str, name: &str, uid: &str) -> Outcome {
         // kube's own evict() sends deleteOptions under a name that the API server ignores.
         let eviction = Eviction {
             metadata: ObjectMeta {
@@ -81,16 +91,16 @@ impl Evictions {
             delete_options: Some(delete_options(uid)),
         };
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let parameters = PostParams::default();
+        let parameters = PostParams { dry_run: intent == Intent::Ask, ..PostParams::default() };
         let request = pods.create_subresource::<Eviction, Status>("eviction", name, &parameters, &eviction);
-        Some(match self.gate.write(Intent::Disrupt(node), request).await {
+        match self.gate.write(intent, request).await {
             Ok(_) => Outcome::Evicted,
             Err(error @ (WriteError::NotLeading(_) | WriteError::HeldBack(_))) => {
                 Outcome::NotSent(error.to_string())
             }
             Err(WriteError::Refused(status)) => outcome(&status),
             Err(WriteError::Unknown(detail)) => Outcome::Unknown(detail),
-        })
+        }
     }
 }
 

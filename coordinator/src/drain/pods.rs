@@ -145,6 +145,33 @@ impl Pods {
         targets
     }
 
+    /// The pods about whose evictions the API server is to be asked now, in a dry run.
+    pub(super) fn take_questions(&mut self, now: Instant) -> Vec<Target> {
+        let (leader, departure, leaving) = (&self.leader_pod_uid, self.departure, self.first_wave());
+        let due = self.by_uid.values_mut().filter(|tracked| {
+            classify(&tracked.pod, leader, departure, leaving) == Verdict::Evict
+                && tracked.ask_at().is_none_or(|at| at <= now)
+        });
+        let question = |tracked: &mut Tracked| {
+            tracked.ask(now);
+            let Pod { namespace, name, uid, .. } = tracked.pod.clone();
+            Target { namespace, name, uid }
+        };
+        due.map(question).collect()
+    }
+
+    /// Notes what the API server would say to an eviction.
+    pub(super) fn settle_question(&mut self, uid: &str, outcome: Option<&Outcome>, now: Instant) {
+        if let Some(tracked) = self.by_uid.get_mut(uid) {
+            tracked.settle_question(outcome, now);
+        }
+    }
+
+    /// When the next question is due.
+    pub(super) fn next_question(&self, now: Instant) -> Option<Instant> {
+        self.by_uid.values().filter_map(Tracked::ask_at).filter(|at| *at > now).min()
+    }
+
     /// When the next eviction may be tried that can't be now, unless its budget opens before.
     pub(super) fn next_try(&self, now: Instant) -> Option<Instant> {
         let leaving = self.first_wave();
@@ -259,7 +286,7 @@ impl Pods {
             let (verdict, detail) = match self.verdict(tracked, leaving) {
                 Verdict::Evict => {
                     let kept_by = tracked.kept_by(&budgets, &self.turns, tries, now);
-                    kept_by.unwrap_or((Verdict::Evict, String::new()))
+                    kept_by.unwrap_or((Verdict::Evict, tracked.would_go().unwrap_or_default()))
                 }
                 verdict => (verdict, String::new()),
             };
@@ -493,6 +520,25 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60]);
+    }
+
+    #[test]
+    fn in_a_dry_run_each_pod_is_asked_about_and_none_goes() {
+        let mut pods = no_pods();
+        let now = Instant::now();
+        for uid in ["1", "2"] {
+            pods.apply(&pod(&format!("a-{uid}"), uid));
+        }
+        assert_eq!(pods.take_questions(now).len(), 2);
+        assert_eq!(pods.take_questions(now).len(), 0, "they are being asked about");
+        pods.settle_question("1", Some(&Outcome::Evicted), now);
+        pods.settle_question("2", Some(&refused()), now);
+        let reports = pods.progress(true, DrainStage::Looking).pods;
+        assert_eq!((reports[0].verdict, reports[1].verdict), (Verdict::Evict, Verdict::BlockedByBudget));
+        assert!(reports[0].detail.contains("would evict it"), "{}", reports[0].detail);
+        assert_eq!((pods.evicted(now), pods.must_leave()), (0, 2));
+        let again = pods.next_question(now).unwrap();
+        assert_eq!(pods.take_questions(again).len(), 2);
     }
 
     #[test]

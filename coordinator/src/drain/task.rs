@@ -74,6 +74,7 @@ impl Drain {
         let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets, departure)));
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
+        let mut asking = FuturesUnordered::new();
         let mut orders = self.orders.clone();
         let mut openings = self.fleet.budgets().openings();
         let mut course = Course::default();
@@ -94,11 +95,23 @@ impl Drain {
                     evicting.push(self.evict(target, Arc::clone(&pods)));
                 }
             }
+            let asks = matches!(order, DrainOrder::Look(_)) && self.is_dry_run();
+            if course.listed && asks {
+                for target in lock(&pods).take_questions(now) {
+                    asking.push(self.ask(target, Arc::clone(&pods)));
+                }
+            }
             let stage = if run { DrainStage::Evicting } else { DrainStage::Looking };
             self.report(&pods, course.listed, stage);
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
-                let wake = if run { pods.next_try(now) } else { pods.next_certainty(now) };
+                let wake = match (run, asks) {
+                    (true, _) => pods.next_try(now),
+                    (false, false) => pods.next_certainty(now),
+                    (false, true) => {
+                        pods.next_certainty(now).into_iter().chain(pods.next_question(now)).min()
+                    }
+                };
                 (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
             let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);
@@ -126,6 +139,7 @@ impl Drain {
             tokio::select! {
                 event = watch.next() => course.listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
+                Some(()) = asking.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Their senders live as long as this task does.
                 _ = orders.changed() => {}
@@ -140,6 +154,10 @@ impl Drain {
                 }
             }
         }
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.fleet.read(|state| state.settings().config.dry_run)
     }
 
     fn is_to_run(&self) -> bool {
@@ -207,6 +225,11 @@ impl Drain {
             Some(Outcome::Gone) | None => BETWEEN_LISTS,
         };
         lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
+    }
+
+    async fn ask(&self, Target { namespace, name, uid }: Target, pods: Shared) {
+        let outcome = self.evictions.ask(&namespace, &name, &uid).await;
+        lock(&pods).settle_question(&uid, outcome.as_ref(), Instant::now());
     }
 
     fn report_clean(&self, pods: &Shared) {

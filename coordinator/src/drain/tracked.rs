@@ -14,6 +14,8 @@ use crate::fleet::{BudgetNow, Budgets};
 
 /// What is refused again and again is asked at longer and longer intervals, up to this.
 const SELDOM: Duration = Duration::from_mins(1);
+/// In a dry run the API server is asked so often about each pod.
+const ASK_EVERY: Duration = COUNTS_FOR;
 /// A refusal that nobody can see the end of counts for so long where nothing is tried meanwhile.
 const COUNTS_FOR: Duration = Duration::from_mins(5);
 
@@ -31,6 +33,8 @@ pub(super) struct Tracked {
     refusal: Option<Refusal>,
     /// How often in a row.
     refusals: u32,
+    /// In a dry run: when the API server was asked last, and whether it would evict.
+    asked: Option<(Instant, bool)>,
     /// No eviction is sent before.
     pub(super) not_before: Option<Instant>,
     /// An eviction without an answer may land until then.
@@ -60,6 +64,7 @@ impl Tracked {
             in_flight: false,
             refusal: None,
             refusals: 0,
+            asked: None,
             not_before: None,
             unknown_until: None,
         }
@@ -90,6 +95,34 @@ impl Tracked {
             }
             Some(Outcome::NotSent(_)) | None => self.not_before = Some(again_at),
         }
+    }
+
+    /// When the API server is to be asked about it again, in a dry run.
+    pub(super) fn ask_at(&self) -> Option<Instant> {
+        self.asked.map(|(at, _)| at + ASK_EVERY)
+    }
+
+    /// It is being asked.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.asked = Some((now, false));
+    }
+
+    /// What the API server would say to its eviction.
+    pub(super) fn settle_question(&mut self, outcome: Option<&Outcome>, now: Instant) {
+        self.asked = Some((now, outcome == Some(&Outcome::Evicted)));
+        self.refusal = match outcome {
+            Some(Outcome::Refused { verdict, detail, .. }) => {
+                Some(Refusal { verdict: *verdict, detail: detail.clone(), at: now })
+            }
+            _ => None,
+        };
+    }
+
+    /// What the API server said to the question, where that was yes.
+    pub(super) fn would_go(&self) -> Option<String> {
+        self.asked
+            .filter(|(_, yes)| *yes)
+            .map(|_| "in a dry run; the API server would evict it now".to_owned())
     }
 
     /// The budget that has a say in its eviction, if exactly one has.
