@@ -23,11 +23,12 @@ use kube::{
 };
 use mechanic_sandbox::{
     azure::Event,
+    fault_proxy::{Effect, Fault, Requests},
     workloads::{Workload, create},
 };
 
 use serde_json::{Value, json};
-use support::House;
+use support::{House, LONG};
 
 impl House {
     async fn make<K>(&self, object: Value)
@@ -181,6 +182,36 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     assert_eq!(claim["podsLeft"], 1, "only who tolerates the cordon and came back: {claim}");
     let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(house.client.clone());
     assert!(budgets.get_opt("twice").await.unwrap().is_some());
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+/// W2, U9 and edge 1 on a real API server: the UID says which pod is meant, and not the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_has_taken_the_name_of_one_whose_eviction_was_on_its_way_stays() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    let others: Vec<&str> =
+        house.nodes.iter().map(|other| other.name.as_str()).filter(|name| *name != node.name).collect();
+    house.cluster.kubectl(["cordon"].iter().chain(&others)).await.unwrap();
+    let database = Workload::new("db", 1);
+    create(&house.client, &database.stateful_set().unwrap()).await.unwrap();
+    let old = database.ready(&house.client, 1, LONG).await.unwrap().remove(0).metadata.uid;
+    house.cluster.kubectl(["uncordon"].iter().chain(&others)).await.unwrap();
+
+    let evictions = Requests::any().method("POST").path_contains("/eviction");
+    let fault = house.fault_proxy.inject(Fault::once(evictions, Effect::HoldOnItsWay));
+    let event = house.announce_reboot(node);
+    fault.hit(LONG).await.unwrap();
+    house.kubectl(&["delete", "pod", "db-0"]).await;
+    let new = database.ready(&house.client, 1, LONG).await.unwrap().remove(0).metadata.uid;
+    assert_ne!(new, old);
+    fault.release();
+    house.wait_for_phase(&node.name, "drained").await;
+    let now = database.ready(&house.client, 1, LONG).await.unwrap().remove(0).metadata.uid;
+    assert_eq!(now, new, "another pod than the one that was meant is evicted");
+    assert_eq!(house.referee.verdict().await.facts.evictions_accepted, 0);
     house.remove(&event);
     house.wait_released(&node.name).await;
     house.judge().await;
