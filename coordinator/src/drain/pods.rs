@@ -1,6 +1,7 @@
 //! The pods of the node that is being drained, and what has been tried with each.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -121,7 +122,8 @@ impl Pods {
         }
     }
 
-    /// The pods whose eviction is to be sent now, marked as on their way.
+    /// The pods whose eviction is to be sent now, marked as on their way: first those behind budgets, which go a few at a
+    /// time, and of the others those that may take longest to stop.
     pub(super) fn take_targets(&mut self, now: Instant) -> Vec<Target> {
         let (leader, departure, leaving) = (&self.leader_pod_uid, self.departure, self.first_wave());
         let due = self.by_uid.values_mut().filter(|tracked| {
@@ -130,10 +132,17 @@ impl Pods {
                 && !tracked.evicted
                 && tracked.not_before.is_none_or(|not_before| not_before <= now)
         });
+        let mut due: Vec<_> = due.map(|tracked| (tracked.budget(&self.budgets), tracked)).collect();
+        due.sort_by(|(budget, tracked), (other_budget, other)| {
+            let order = |budget: &Option<_>, pod: &Pod| (budget.is_none(), Reverse(pod.grace));
+            let by_name =
+                || (&tracked.pod.namespace, &tracked.pod.name).cmp(&(&other.pod.namespace, &other.pod.name));
+            order(budget, &tracked.pod).cmp(&order(other_budget, &other.pod)).then_with(by_name)
+        });
         let mut targets = Vec::new();
-        for tracked in due {
+        for (budget, tracked) in due {
             let Pod { namespace, name, uid, .. } = tracked.pod.clone();
-            if let Some((key, budget)) = tracked.budget(&self.budgets) {
+            if let Some((key, budget)) = budget {
                 if !self.turns.take(&key, &budget, now) {
                     continue;
                 }
@@ -395,6 +404,31 @@ mod tests {
             "not a minute after the refusal"
         );
         assert_eq!(uids(pods.take_targets(later)), ["0", "1"]);
+    }
+
+    #[test]
+    fn pods_behind_budgets_go_first_then_those_that_take_longest_then_by_name() {
+        let budgets = Arc::new(Budgets::default());
+        let budget = json!({
+            "metadata": {"namespace": "d", "name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}},
+            "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": 2},
+        });
+        budgets.apply(&serde_json::from_value(budget).unwrap());
+        let mut pods = Pods::new(String::new(), budgets, REBOOT);
+        for (uid, name, grace, app) in
+            [("1", "b", 30, ""), ("2", "a", 30, ""), ("3", "slow", 300, ""), ("4", "web", 5, "web")]
+        {
+            let mut pod = pod(name, uid);
+            pod.metadata.labels = Some(BTreeMap::from([("app".to_owned(), app.to_owned())]));
+            let spec = json!({"containers": [], "terminationGracePeriodSeconds": grace});
+            pod.spec = serde_json::from_value(spec).unwrap();
+            let conditions = json!([{"type": "Ready", "status": "True"}]);
+            pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+            pods.apply(&pod);
+        }
+        let names: Vec<String> =
+            pods.take_targets(Instant::now()).into_iter().map(|target| target.name).collect();
+        assert_eq!(names, ["web", "slow", "a", "b"]);
     }
 
     #[test]
