@@ -83,29 +83,31 @@ impl Deadlines {
                 let excused = self.excused.get(number).is_some_and(|(_, at)| at + needed >= world.time)
                     || world.machines[*number].vetoed.contains(id);
                 if world.machines[*number].exists && notice >= needed && !excused {
-                    self.nothing_is_left(world, *number, id);
+                    self.nothing_is_left(world, *number, id, needed);
                 }
             }
         }
     }
 
-    fn nothing_is_left(&self, world: &World, number: usize, id: &str) {
+    fn nothing_is_left(&self, world: &World, number: usize, id: &str, needed: u64) {
         for pod in &world.machines[number].pods {
             let seen = world.pod_as_seen(*pod);
             let workload = &world.workloads[world.pods[pod.0].workload];
             let keeps_disks = world.azure.events[id].event.event_type().keeps_disks();
             let may_stay = workload.empty_dir || workload.asks_to_stay || !workload.is_managed;
             let stays = may_stay && keeps_disks;
+            // One that came later couldn't be moved in time, and nobody had reason to keep it away before the lead time.
+            let came_late = world.pods[pod.0].placed + needed > world.time;
             let held = self.held_by_budget.get(&seen.name);
             let held = held.is_some_and(|at| at + workload.grace + 10 >= world.time);
             let running = !matches!(world.pods[pod.0].state, PodState::Down | PodState::Gone);
-            if running && !stays && !held {
+            if running && !stays && !held && !came_late {
                 let last = self.excused.get(&number);
                 world.broken(
                     &world.machines[number].node,
                     &format!(
-                        "{} is still there as {id} begins, and nothing kept it (last excuse: {last:?})",
-                        seen.name
+                        "{} is still there as {id} begins, and nothing kept it (last excuse: {last:?}): {:?} of {workload:?}",
+                        seen.name, world.pods[pod.0]
                     ),
                 );
             }

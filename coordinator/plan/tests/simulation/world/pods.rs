@@ -25,6 +25,8 @@ pub(crate) enum PodState {
 pub(crate) struct Pod {
     pub(crate) workload: usize,
     pub(crate) machine: Option<usize>,
+    /// Since when it is there.
+    pub(crate) placed: u64,
     pub(crate) state: PodState,
     /// Mechanic has evicted it.
     pub(crate) evicted: Option<u64>,
@@ -47,7 +49,15 @@ impl World {
     pub(super) fn create_pod(&mut self, workload: usize, moved: Option<u64>) -> PodId {
         let id = PodId(self.pods.len());
         let state = PodState::Pending { since: self.time };
-        self.pods.push(Pod { workload, machine: None, state, evicted: None, moved, restarts: 0 });
+        self.pods.push(Pod {
+            workload,
+            machine: None,
+            placed: self.time,
+            state,
+            evicted: None,
+            moved,
+            restarts: 0,
+        });
         self.workloads[workload].pods.push(id);
         self.pending.push(id);
         id
@@ -93,7 +103,7 @@ impl World {
 
     pub(super) fn place_pod(&mut self, id: PodId, number: usize) {
         self.machines[number].pods.push(id);
-        self.pods[id.0].machine = Some(number);
+        (self.pods[id.0].machine, self.pods[id.0].placed) = (Some(number), self.time);
         self.start_pod(id);
     }
 
