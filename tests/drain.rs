@@ -43,11 +43,9 @@ async fn a_drain_that_can_not_go_on_gives_its_slot_away_and_goes_on_when_it_can(
     let free: Vec<&NodeSpec> =
         house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
     // All pods of a budget that lets none go are on the first node.
-    let others: Vec<&str> =
-        house.nodes.iter().map(|node| node.name.as_str()).filter(|name| *name != free[0].name).collect();
-    house.cluster.kubectl(["cordon"].iter().chain(&others)).await.unwrap();
+    house.close_others(&free[..1]).await.unwrap();
     house.deploy(&Workload::new("web", 2), Some(0)).await;
-    house.cluster.kubectl(["uncordon"].iter().chain(&others)).await.unwrap();
+    house.open_others(&free[..1]).await.unwrap();
     house.deploy(&Workload::new("api", 12).spread(), None).await;
 
     let first = house.announce_reboot(free[0]);

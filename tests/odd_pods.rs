@@ -192,13 +192,11 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
 async fn a_pod_that_has_taken_the_name_of_one_whose_eviction_was_on_its_way_stays() {
     let house = House::with_nodes(4, 1).await;
     let node = house.node_without_coordinator();
-    let others: Vec<&str> =
-        house.nodes.iter().map(|other| other.name.as_str()).filter(|name| *name != node.name).collect();
-    house.cluster.kubectl(["cordon"].iter().chain(&others)).await.unwrap();
+    house.close_others(&[node]).await.unwrap();
     let database = Workload::new("db", 1);
     create(&house.client, &database.stateful_set().unwrap()).await.unwrap();
     let old = database.ready(&house.client, 1, LONG).await.unwrap().remove(0).metadata.uid;
-    house.cluster.kubectl(["uncordon"].iter().chain(&others)).await.unwrap();
+    house.open_others(&[node]).await.unwrap();
 
     let evictions = Requests::any().method("POST").path_contains("/eviction");
     let fault = house.fault_proxy.inject(Fault::once(evictions, Effect::HoldOnItsWay));

@@ -84,10 +84,8 @@ impl Ground {
 
     /// Puts these pods on these nodes and on no other.
     pub(crate) async fn fill(&self, nodes: &[NodeSpec], workloads: &[(Workload, Option<u32>)]) -> Result<()> {
-        let wanted = |name: &str| nodes.iter().any(|node| node.name == name);
-        let others: Vec<&str> =
-            self.world.nodes.iter().map(|node| node.name.as_str()).filter(|name| !wanted(name)).collect();
-        self.world.cluster.kubectl(["cordon"].iter().chain(&others)).await?;
+        let nodes: Vec<&NodeSpec> = nodes.iter().collect();
+        self.world.close_others(&nodes).await?;
         for (workload, max_unavailable) in workloads {
             create(&self.world.client, &workload.deployment()?).await?;
             if let Some(pods) = max_unavailable {
@@ -95,7 +93,7 @@ impl Ground {
             }
             workload.ready(&self.world.client, workload.replicas.try_into()?, LONG).await?;
         }
-        self.world.cluster.kubectl(["uncordon"].iter().chain(&others)).await?;
+        self.world.open_others(&nodes).await?;
         // The budgets must be counted, and what was created must have come to rest.
         tokio::time::sleep(Duration::from_secs(5)).await;
         Ok(())

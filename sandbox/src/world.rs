@@ -174,6 +174,23 @@ impl World {
         Ok(())
     }
 
+    /// Keeps new pods off all nodes but these, as a person would; [`World::open_others`] lets them in again.
+    pub async fn close_others(&self, nodes: &[&NodeSpec]) -> Result<()> {
+        self.for_others("cordon", nodes).await
+    }
+
+    /// Takes back what [`World::close_others`] did.
+    pub async fn open_others(&self, nodes: &[&NodeSpec]) -> Result<()> {
+        self.for_others("uncordon", nodes).await
+    }
+
+    async fn for_others(&self, verb: &str, nodes: &[&NodeSpec]) -> Result<()> {
+        let is_other = |name: &&str| nodes.iter().all(|node| node.name != *name);
+        let others = self.nodes.iter().map(|node| node.name.as_str()).filter(is_other);
+        self.cluster.kubectl(std::iter::once(verb).chain(others)).await?;
+        Ok(())
+    }
+
     /// The VM under this node goes, with everything on it. The node is no longer Ready a moment later.
     pub async fn power_off(&self, node: &NodeSpec) -> Result<()> {
         self.referee.witness(AzureFact::PoweredOff { node: node.name.clone() });
