@@ -18,9 +18,12 @@ use super::{
     evict::{Outcome, RETRY},
     pod_view,
     tracked::Tracked,
-    turns::{BudgetKey, Turns},
+    turns::Turns,
 };
-use crate::{clock, fleet::Budgets};
+use crate::{
+    clock,
+    fleet::{BudgetKey, Budgets},
+};
 
 /// The pods; one that was replaced under its name is another pod.
 pub(super) struct Pods {
@@ -36,6 +39,8 @@ pub(super) struct Pods {
     evicted_of: HashSet<String>,
     /// What the watch's list under way has shown so far.
     listing: HashSet<String>,
+    /// The budgets over them, as of the last report.
+    behind: HashSet<BudgetKey>,
     /// Since when none of those that must leave can.
     blocked_since: Option<Monotonic>,
 }
@@ -59,6 +64,7 @@ impl Pods {
             by_uid: BTreeMap::new(),
             evicted_of: HashSet::new(),
             listing: HashSet::new(),
+            behind: HashSet::new(),
             blocked_since: None,
         }
     }
@@ -270,6 +276,11 @@ impl Pods {
         lands.chain(forgets).min()
     }
 
+    /// Whether one of them is behind that budget.
+    pub(super) fn is_behind(&self, budget: &BudgetKey) -> bool {
+        self.behind.contains(budget)
+    }
+
     /// How the drain goes; the node's own pods are no part of it.
     pub(super) fn progress(&mut self, listed: bool, stage: DrainStage) -> DrainProgress {
         let now = Instant::now();
@@ -287,11 +298,13 @@ impl Pods {
         progress
     }
 
-    fn reports(&self, tries: bool, now: Instant) -> Vec<PodReport> {
+    fn reports(&mut self, tries: bool, now: Instant) -> Vec<PodReport> {
         let leaving = self.first_wave();
-        let report = |tracked: &Tracked| {
+        let mut behind = HashSet::new();
+        let mut report = |tracked: &Tracked| {
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
             let budgets = self.budgets.over(&namespace, &tracked.labels);
+            behind.extend(budgets.iter().map(|now| (namespace.clone(), now.budget.name.clone())));
             let (verdict, detail) = match self.verdict(tracked, leaving) {
                 Verdict::Evict => {
                     let kept_by = tracked.kept_by(&budgets, &self.turns, tries, now);
@@ -308,7 +321,10 @@ impl Pods {
             };
             PodReport { namespace, name, verdict, detail, grace, budget }
         };
-        self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node()).collect()
+        let reports = self.by_uid.values().map(&mut report);
+        let reports = reports.filter(|report| !report.verdict.is_part_of_node()).collect();
+        self.behind = behind;
+        reports
     }
 }
 
@@ -605,6 +621,8 @@ mod tests {
         let mut pods = Pods::new(String::new(), budgets, REBOOT);
         pods.apply(&pod("a", "1"));
         let report = pods.progress(true, DrainStage::Looking).pods.remove(0);
+        let behind = |name: &str| pods.is_behind(&("d".to_owned(), name.to_owned()));
+        assert_eq!((behind("web"), behind("all"), behind("cart")), (true, true, false));
         assert_eq!(report.verdict, Verdict::BlockedForGood);
         assert!(report.detail.contains("(all, web)"), "{}", report.detail);
     }

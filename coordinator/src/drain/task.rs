@@ -20,13 +20,16 @@ use kube::{
 };
 use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType};
 use rand::Rng;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 
 use super::{
     evict::{Evictions, Outcome, RETRY_UNKNOWN},
     pods::{Pods, Target},
 };
-use crate::fleet::Fleet;
+use crate::fleet::{BudgetKey, Fleet};
 
 /// The scheduler may still bind a pod for so long after the cordon, which came before the drain.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -143,7 +146,7 @@ impl Drain {
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Their senders live as long as this task does.
                 _ = orders.changed() => {}
-                _ = openings.changed() => {}
+                () = opened(&mut openings, &pods) => {}
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
@@ -306,6 +309,18 @@ fn take_in(pods: &Shared, event: Option<watcher::Result<Event<ApiPod>>>) -> bool
         Some(Err(error)) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
     }
     false
+}
+
+/// A budget over one of the pods has come to allow more.
+async fn opened(openings: &mut broadcast::Receiver<Arc<BudgetKey>>, pods: &Shared) {
+    loop {
+        match openings.recv().await {
+            Ok(budget) if !lock(pods).is_behind(&budget) => {}
+            // Who has fallen behind may have missed one.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
 }
 
 /// What the future comes to; for ever where there is none.

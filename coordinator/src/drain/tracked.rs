@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::{
     evict::{LANDS_WITHIN, Outcome},
     pod_view::Standing,
-    turns::{BudgetKey, Turns},
+    turns::Turns,
 };
-use crate::fleet::{BudgetNow, Budgets};
+use crate::fleet::{BudgetKey, BudgetNow, Budgets};
 
 /// What is refused again and again is asked at longer and longer intervals, up to this.
 const SELDOM: Duration = Duration::from_mins(1);

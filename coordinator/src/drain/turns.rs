@@ -4,13 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::fleet::BudgetNow;
+use crate::fleet::{BudgetKey, BudgetNow};
 
 /// A budget that nothing is heard of is tried all the same so often: its watch may lag or be cut.
 const BLIND: Duration = Duration::from_mins(1);
-
-/// A budget, by namespace and name.
-pub(super) type BudgetKey = (String, String);
 
 /// The evictions of one drain behind each budget.
 #[derive(Debug, Default)]

@@ -8,17 +8,28 @@ use std::{
 use k8s_openapi::{api::policy::v1::PodDisruptionBudget, apimachinery::pkg::util::intstr::IntOrString};
 use kube::core::{Selector, SelectorExt};
 use mechanic_plan::{Budget, BudgetRule};
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 type Labels = std::collections::BTreeMap<String, String>;
 
+/// A budget, by namespace and name.
+pub(crate) type BudgetKey = (String, String);
+
+/// News that nobody has read yet; who falls behind looks at all.
+const UNREAD: usize = 1_024;
+
 /// All budgets. Kept current by [`watch_budgets`](super::watch_budgets).
-#[derive(Default)]
 pub(crate) struct Budgets {
     /// By namespace, then by name.
     by_namespace: RwLock<HashMap<String, HashMap<String, Watched>>>,
-    /// Counts how often one has come to allow more.
-    openings: watch::Sender<u64>,
+    /// Each that has come to allow more.
+    openings: broadcast::Sender<Arc<BudgetKey>>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { by_namespace: RwLock::default(), openings: broadcast::Sender::new(UNREAD) }
+    }
 }
 
 #[derive(Debug)]
@@ -46,8 +57,8 @@ impl Budgets {
             .collect()
     }
 
-    /// Hears each time a budget has come to allow more than before, or has gone.
-    pub(crate) fn openings(&self) -> watch::Receiver<u64> {
+    /// Hears of each budget that has come to allow more than before, or has gone.
+    pub(crate) fn openings(&self) -> broadcast::Receiver<Arc<BudgetKey>> {
         self.openings.subscribe()
     }
 
@@ -58,11 +69,16 @@ impl Budgets {
         let allowed = budget.now.budget.allowed;
         let known = {
             let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
-            budgets.entry(namespace).or_default().insert(name, budget)
+            budgets.entry(namespace.clone()).or_default().insert(name.clone(), budget)
         };
         if allowed > known.map_or(0, |known| known.now.budget.allowed) {
-            self.openings.send_modify(|openings| *openings += 1);
+            self.tell_opening(namespace, name);
         }
+    }
+
+    fn tell_opening(&self, namespace: String, name: String) {
+        // Where no drain listens, nobody waits.
+        let _ = self.openings.send(Arc::new((namespace, name)));
     }
 
     /// Forgets one that is gone.
@@ -77,7 +93,7 @@ impl Budgets {
                 }
             }
         }
-        self.openings.send_modify(|openings| *openings += 1);
+        self.tell_opening(namespace, name);
     }
 
     /// A list begins: what it won't show is gone.
@@ -206,15 +222,18 @@ mod tests {
     #[test]
     fn who_waits_hears_when_a_budget_allows_more_and_not_when_it_allows_less() {
         let budgets = Budgets::default();
-        let openings = budgets.openings();
+        let mut openings = budgets.openings();
         let mut cart = budget("cart", &json!({"matchLabels": {"app": "cart"}}));
         let mut allows = |pods: i32| {
             cart.status.as_mut().unwrap().disruptions_allowed = pods;
             budgets.apply(&cart);
-            *openings.borrow()
+            openings.try_recv().is_ok_and(|opened| *opened == ("shop".to_owned(), "cart".to_owned()))
         };
-        assert_eq!([allows(0), allows(1), allows(1), allows(0), allows(2)], [0, 1, 1, 1, 2]);
+        assert_eq!(
+            [allows(0), allows(1), allows(1), allows(0), allows(2)],
+            [false, true, false, false, true]
+        );
         budgets.delete(&cart);
-        assert_eq!(*openings.borrow(), 3, "nobody says no any more");
+        assert!(openings.try_recv().is_ok(), "nobody says no any more");
     }
 }
