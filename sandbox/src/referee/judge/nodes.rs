@@ -97,8 +97,12 @@ fn judge_release(
     };
     let lead_time = signed(timeline.at_least(request.received, |settings| settings.lead_time));
     let announced = timeline.events.iter().filter(|event| event.node == node);
-    // What is announced while the release is on its way keeps nobody from it.
-    let announced = announced.filter(|event| request.received.duration_since(event.announced) > TAKES_EFFECT);
+    // What is announced while the release is on its way keeps nobody from it, unless the claim shows that it was known.
+    let claimed = before.seen.claimed_events();
+    let announced = announced.filter(|event| {
+        let since = request.received.duration_since(event.announced);
+        since > TAKES_EFFECT || (since.is_positive() && claimed.contains(event.id))
+    });
     for event in announced.filter(|event| event.holds_its_node(request.received, lead_time)) {
         let hold = hold(timeline, event, request.received);
         match event.removed {
