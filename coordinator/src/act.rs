@@ -7,9 +7,7 @@ use std::{
 };
 
 use kube::Client;
-use mechanic_plan::{
-    Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Pending, Plan,
-};
+use mechanic_plan::{Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan};
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -21,7 +19,7 @@ use crate::{
     events::{NodeEvents, Telling},
     fleet::{AcceptedSettings, Fleet, NodeView},
     gate::Gate,
-    node_writes::{NodeWriteError, NodeWrites, begins_drain, ends_drain},
+    node_writes::{NodeWriteError, NodeWrites},
     story::Story,
 };
 
@@ -166,18 +164,11 @@ impl Act {
     }
 
     fn write(&mut self, name: &str, node: &Arc<Node>, write: &NodeWrite) {
-        match write {
-            NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => {
-                self.effects.fleet.change(|state| state.write_begins(name, Pending::Drain));
-            }
-            NodeWrite::Hold { claim, .. } if ends_drain(node, claim) => {
-                self.effects.fleet.change(|state| state.write_begins(name, Pending::DrainEnd));
-            }
-            NodeWrite::Hold { cordon: true, .. } => {
-                self.effects.fleet.change(|state| state.write_begins(name, Pending::Cordon));
-            }
-            NodeWrite::Hold { .. } => {}
-            NodeWrite::Release { .. } => self.story.release_begins(name),
+        if let Some(pending) = write.pending(node) {
+            self.effects.fleet.change(|state| state.write_begins(name, pending));
+        }
+        if matches!(write, NodeWrite::Release { .. }) {
+            self.story.release_begins(name);
         }
         let task = Arc::clone(&self.effects).write(name.to_owned(), Arc::clone(node), write.clone());
         self.spawn(Purpose::Write(name.to_owned()), task);

@@ -7,9 +7,7 @@ use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams},
 };
-use mechanic_plan::{
-    CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimOnNode, ClaimPhase, NodeWrite,
-};
+use mechanic_plan::{CLAIM_ANNOTATION, CORDONED_LABEL, ClaimError, ClaimPhase, NodeWrite, Pending};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -91,23 +89,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 fn intent<'a>(name: &'a str, node: &mechanic_plan::Node, write: &NodeWrite) -> Intent<'a> {
     match write {
         NodeWrite::Hold { cordon: true, .. } => Intent::Disrupt(name),
-        NodeWrite::Hold { claim, .. } if begins_drain(node, claim) => Intent::Disrupt(name),
+        NodeWrite::Hold { .. } if write.pending(node) == Some(Pending::Drain) => Intent::Disrupt(name),
         NodeWrite::Hold { .. } | NodeWrite::Release { .. } => Intent::Tell,
     }
-}
-
-/// Whether `claim` would begin a drain on `node`.
-pub(crate) fn begins_drain(node: &mechanic_plan::Node, claim: &Claim) -> bool {
-    claim.phase == ClaimPhase::Draining && !is_draining(node)
-}
-
-/// Whether `claim` would give back the slot of the drain on `node`.
-pub(crate) fn ends_drain(node: &mechanic_plan::Node, claim: &Claim) -> bool {
-    claim.phase == ClaimPhase::Cordoned && is_draining(node)
-}
-
-fn is_draining(node: &mechanic_plan::Node) -> bool {
-    matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining)
 }
 
 /// Before each drain and each release the Lease is renewed first.
@@ -150,6 +134,8 @@ fn patch(uid: &str, resource_version: &str, write: &NodeWrite) -> Result<Value, 
 
 #[cfg(test)]
 mod tests {
+    use mechanic_plan::Claim;
+
     use super::*;
 
     #[test]

@@ -100,15 +100,16 @@ impl Holdup {
     /// What keeps a pod that is Ready or not, where `budgets` select it; `None` where it may go.
     #[must_use]
     pub fn of<'a>(is_ready: bool, budgets: impl IntoIterator<Item = &'a Budget>) -> Option<Self> {
-        let mut budgets = budgets.into_iter();
-        let budget = budgets.next()?;
-        let others: Vec<&Budget> = budgets.collect();
-        if !others.is_empty() {
-            let mut names: Vec<String> =
-                std::iter::once(budget).chain(others).map(|budget| budget.name.clone()).collect();
-            names.sort();
-            return Some(Self::SeveralBudgets(names));
-        }
+        let budgets: Vec<&Budget> = budgets.into_iter().collect();
+        let budget = match budgets[..] {
+            [] => return None,
+            [budget] => budget,
+            _ => {
+                let mut names: Vec<String> = budgets.iter().map(|budget| budget.name.clone()).collect();
+                names.sort();
+                return Some(Self::SeveralBudgets(names));
+            }
+        };
         let name = || budget.name.clone();
         if budget.lets_go(is_ready) {
             return None;

@@ -7,7 +7,7 @@ use crate::{
     claim::{Claim, ClaimPhase},
     coverage::{Coverage, Observed},
     event::EventType,
-    fleet::{Fleet, Pending},
+    fleet::{ClaimOnNode, Fleet, Node, Pending},
     identity::VmReference,
     limits::Limits,
     neighbours::Neighbours,
@@ -69,6 +69,21 @@ pub enum NodeWrite {
     },
 }
 
+impl NodeWrite {
+    /// What must be reckoned with from the moment that it is sent to `node`.
+    #[must_use]
+    pub fn pending(&self, node: &Node) -> Option<Pending> {
+        let Self::Hold { claim, cordon } = self else { return None };
+        let drains =
+            matches!(&node.claim, ClaimOnNode::Readable(claim) if claim.phase == ClaimPhase::Draining);
+        match claim.phase {
+            ClaimPhase::Draining if !drains => Some(Pending::Drain),
+            ClaimPhase::Cordoned if drains => Some(Pending::DrainEnd),
+            _ => cordon.then_some(Pending::Cordon),
+        }
+    }
+}
+
 /// What is to be done with a node's pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainOrder {
@@ -123,7 +138,7 @@ pub fn plan(fleet: &Fleet, now: Now) -> Plan {
     decisions.into_iter().map(|(observed, decision)| (observed.name.to_owned(), decision)).collect()
 }
 
-fn grant(limits: &mut Limits<'_>, node: &crate::Node, wish: &Wish) -> Result<(), Reason> {
+fn grant(limits: &mut Limits<'_>, node: &Node, wish: &Wish) -> Result<(), Reason> {
     match wish.kind {
         // Granted before, and counted: the write that came of it may be lost.
         WishKind::Cordon if node.pending == Some(Pending::Cordon) => Ok(()),

@@ -226,9 +226,8 @@ impl DrainProgress {
     /// Whether pods must leave and none of them can, as things stand.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        let mut leaving =
-            self.pods.iter().map(|pod| pod.verdict).filter(|verdict| verdict.must_leave()).peekable();
-        leaving.peek().is_some() && !leaving.any(Verdict::is_moving)
+        let any = |is: fn(Verdict) -> bool| self.pods.iter().any(|pod| is(pod.verdict));
+        any(Verdict::must_leave) && !any(Verdict::is_moving)
     }
 
     /// Whether nothing is evicted and nothing that may have been evicted is still there.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod as ApiPod;
+use k8s_openapi::{api::core::v1::Pod as ApiPod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use mechanic_plan::{Controller, Pod, PodPhase, Wave};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -54,20 +54,15 @@ pub(super) fn tolerates_cordon(pod: &ApiPod) -> bool {
     })
 }
 
-/// `metadata.uid` of its controller.
-pub(super) fn controller_uid(pod: &ApiPod) -> Option<&str> {
-    let owners = pod.metadata.owner_references.iter().flatten();
-    owners.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+/// The owner that would replace it.
+pub(super) fn controller(pod: &ApiPod) -> Option<&OwnerReference> {
+    pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// `None` for what has no name or UID, which the API server never shows.
 pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
     let metadata = &pod.metadata;
-    let controller = metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
+    let controller = controller(pod)
         .map(|owner| Controller { api_version: owner.api_version.clone(), kind: owner.kind.clone() });
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());

@@ -29,7 +29,7 @@ use super::{
     evict::{Evictions, Outcome, RETRY_UNKNOWN},
     pods::{Pods, Target},
 };
-use crate::fleet::{BudgetKey, Fleet};
+use crate::fleet::{BudgetKey, Fleet, FleetState};
 
 /// The scheduler may still bind a pod for so long after the cordon, which came before the drain.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -108,13 +108,7 @@ impl Drain {
             self.report(&pods, course.listed, stage);
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
-                let wake = match (run, asks) {
-                    (true, _) => pods.next_try(now),
-                    (false, false) => pods.next_certainty(now),
-                    (false, true) => {
-                        pods.next_certainty(now).into_iter().chain(pods.next_question(now)).min()
-                    }
-                };
+                let wake = if run { pods.next_try(now) } else { pods.next_certainty(now) };
                 (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
             let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);
@@ -160,7 +154,7 @@ impl Drain {
     }
 
     fn is_dry_run(&self) -> bool {
-        self.fleet.read(|state| state.settings().config.dry_run)
+        self.fleet.read(FleetState::is_dry_run)
     }
 
     fn is_to_run(&self) -> bool {

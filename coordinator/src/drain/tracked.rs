@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     evict::{LANDS_WITHIN, Outcome},
     pod_view::Standing,
+    pods::Target,
     turns::Turns,
 };
 use crate::fleet::{BudgetKey, BudgetNow, Budgets};
@@ -118,11 +119,15 @@ impl Tracked {
         };
     }
 
-    /// What the API server said to the question, where that was yes.
-    pub(super) fn would_go(&self) -> Option<String> {
-        self.asked
-            .filter(|(_, yes)| *yes)
-            .map(|_| "in a dry run; the API server would evict it now".to_owned())
+    /// Whether the API server said yes to the question.
+    pub(super) fn would_go(&self) -> bool {
+        self.asked.is_some_and(|(_, yes)| yes)
+    }
+
+    /// What is sent to the API server.
+    pub(super) fn target(&self) -> Target {
+        let Pod { namespace, name, uid, .. } = &self.pod;
+        Target { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() }
     }
 
     /// The budget that has a say in its eviction, if exactly one has.
@@ -160,8 +165,9 @@ impl Tracked {
         counts.then(|| (refusal.verdict, refusal.detail.clone()))
     }
 
-    /// When a refusal counts no longer, where nothing is tried meanwhile.
-    pub(super) fn forgets_refusal(&self, now: Instant) -> Option<Instant> {
-        self.refusal.as_ref().map(|refusal| refusal.at + COUNTS_FOR).filter(|at| *at > now)
+    /// When what is known of it changes by time alone, while nothing is tried.
+    pub(super) fn next_certainty(&self, now: Instant) -> Option<Instant> {
+        let forgets = self.refusal.as_ref().map(|refusal| refusal.at + COUNTS_FOR);
+        [self.unknown_until, forgets, self.ask_at()].into_iter().flatten().filter(|at| *at > now).min()
     }
 }

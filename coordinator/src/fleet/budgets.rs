@@ -106,7 +106,7 @@ fn key(budget: &PodDisruptionBudget) -> Option<(String, String)> {
     Some((budget.metadata.namespace.clone()?, budget.metadata.name.clone()?))
 }
 
-/// `None` for a budget that selects no pod, or demands nothing.
+/// `None` for a budget that selects no pod.
 fn read(budget: &PodDisruptionBudget, name: &str) -> Option<Watched> {
     let (metadata, spec) = (&budget.metadata, budget.spec.as_ref()?);
     // In policy/v1 an empty selector selects all pods of the namespace, an absent one none.
@@ -114,8 +114,8 @@ fn read(budget: &PodDisruptionBudget, name: &str) -> Option<Watched> {
     let rule = match (&spec.max_unavailable, &spec.min_available) {
         (Some(max), _) => BudgetRule::MaxUnavailable(text(max)),
         (None, Some(min)) => BudgetRule::MinAvailable(text(min)),
-        // What the API server takes it for.
-        (None, None) => BudgetRule::MinAvailable("1".to_owned()),
+        // Demands nothing, and its controller counts nothing; the rule is for people to read, and never shown.
+        (None, None) => BudgetRule::MinAvailable(String::new()),
     };
     let status = budget.status.as_ref();
     let condition = status

@@ -99,6 +99,10 @@ impl FleetState {
         self.settings.clone().unwrap_or_default()
     }
 
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.config.dry_run)
+    }
+
     pub(super) fn set_settings(&mut self, settings: Settings) {
         self.settings = Some(settings);
     }

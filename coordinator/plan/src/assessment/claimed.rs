@@ -239,8 +239,7 @@ impl Assessment<'_> {
         if blocked_for < self.fleet.config.set_aside_after {
             return None;
         }
-        let waits = |pod: &&PodReport| pod.verdict.must_leave() && !pod.verdict.is_moving();
-        let blocked: Vec<&PodReport> = drain.pods.iter().filter(waits).collect();
+        let blocked: Vec<&PodReport> = drain.pods.iter().filter(|pod| pod.verdict.must_leave()).collect();
         // One that waits for its wave waits for another.
         let first = blocked.iter().min_by_key(|pod| pod.verdict == Verdict::WaitingForWave)?;
         let why = if first.detail.is_empty() { first.verdict.to_string() } else { first.detail.clone() };

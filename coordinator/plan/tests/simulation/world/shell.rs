@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, CordonOwner, Node, NodeWrite, Pending, Plan};
+use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, CordonOwner, Node, NodeWrite, Plan};
 
 use super::{World, drains::Drain};
 
@@ -54,14 +54,6 @@ pub(crate) fn begins_drain(node: &Node, write: &NodeWrite) -> bool {
     !already && matches!(write, NodeWrite::Hold { claim, .. } if draining(claim))
 }
 
-/// Whether the write takes a node back from a drain to where one may begin.
-fn ends_drain(node: &Node, write: &NodeWrite) -> bool {
-    let phase = |claim: &Claim| claim.phase;
-    let before = if let ClaimOnNode::Readable(claim) = &node.claim { Some(phase(claim)) } else { None };
-    let after = if let NodeWrite::Hold { claim, .. } = write { Some(phase(claim)) } else { None };
-    (before, after) == (Some(ClaimPhase::Draining), Some(ClaimPhase::Cordoned))
-}
-
 impl World {
     /// Sends the writes that the plan asks for.
     pub(super) fn send_writes(&mut self, plan: &Plan) {
@@ -73,12 +65,7 @@ impl World {
             }
             let node = self.node(number);
             let (uid, version) = (node.uid.clone(), node.resource_version.clone());
-            let pending = match write {
-                write if begins_drain(node, write) => Some(Pending::Drain),
-                write if ends_drain(node, write) => Some(Pending::DrainEnd),
-                NodeWrite::Hold { cordon: true, .. } => Some(Pending::Cordon),
-                _ => node.pending,
-            };
+            let pending = write.pending(node).or(node.pending);
             self.note(number, |node| node.pending = pending);
             let takes = if self.faults.slow_writes { self.random.below(4) } else { 0 };
             let lost = self.faults.lost_writes && self.random.one_in(6);
@@ -121,8 +108,8 @@ impl World {
             }
             NodeWrite::Release { uncordon } => {
                 // What somebody applied beside mechanic's is theirs alone from now on.
-                let stays = machine.cordoned_by.map(|_| CordonOwner::Somebody);
-                machine.cordoned_by = stays.filter(|_| !uncordon);
+                let left = machine.cordoned_by.map(|_| CordonOwner::Somebody);
+                machine.cordoned_by = if uncordon { None } else { left };
                 machine.vetoed.clear();
                 self.stats.released += 1;
                 self.change_node(number, |node| {
