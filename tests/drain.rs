@@ -23,9 +23,8 @@ async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon
     let facts = house.referee.verdict().await.facts;
     assert_eq!((facts.evictions_accepted, facts.evictions_refused), (0, 1));
 
-    let open = ["patch", "pdb", "web", "--type=merge", "--patch", r#"{"spec":{"maxUnavailable":"100%"}}"#];
     let opened = Instant::now();
-    house.cluster.kubectl(open).await.unwrap();
+    house.open_budget("web").await.unwrap();
     house.wait_for_phase(&node.name, "drained").await;
     let took = opened.elapsed();
     println!("drained {:.1} s after the budget had opened", took.as_secs_f64());
@@ -57,8 +56,7 @@ async fn a_drain_that_can_not_go_on_gives_its_slot_away_and_goes_on_when_it_can(
     let events = house.cluster.kubectl(["get", "events", "--all-namespaces"]).await.unwrap();
     assert!(events.contains("maxUnavailable: 0`; 1 would let it go"), "{events}");
 
-    let open = ["patch", "pdb", "web", "--type=merge", "--patch", r#"{"spec":{"maxUnavailable":"100%"}}"#];
-    house.cluster.kubectl(open).await.unwrap();
+    house.open_budget("web").await.unwrap();
     for node in &free[..2] {
         house.wait_for_phase(&node.name, "drained").await;
     }

@@ -56,10 +56,6 @@ impl House {
         second.metadata.name = Some("second".into());
         create(&self.client, &second).await.unwrap();
     }
-
-    async fn kubectl(&self, arguments: &[&str]) {
-        self.cluster.kubectl(arguments).await.unwrap();
-    }
 }
 
 /// Evictions in this namespace are answered by an admission policy that says no, and in the other by a webhook that

@@ -22,10 +22,6 @@ use support::House;
 const A_WHILE: Duration = Duration::from_secs(4);
 
 impl House {
-    async fn kubectl(&self, arguments: &[&str]) {
-        self.cluster.kubectl(arguments).await.unwrap();
-    }
-
     /// A reboot is announced, and its drain waits for a budget.
     async fn drain_that_waits(&self) -> (&NodeSpec, String) {
         let node = self.node_without_coordinator();
@@ -33,18 +29,6 @@ impl House {
         let event = self.announce_reboot(node);
         self.wait_for_phase(&node.name, "draining").await;
         (node, event)
-    }
-
-    async fn open_budget(&self) {
-        self.kubectl(&[
-            "patch",
-            "pdb",
-            "web",
-            "--type=merge",
-            "--patch",
-            r#"{"spec":{"maxUnavailable":"100%"}}"#,
-        ])
-        .await;
     }
 
     async fn wait_vetoed(&self, node: &str, event: &str) {
@@ -71,7 +55,7 @@ async fn an_uncordon_is_a_veto_until_another_event_comes() {
     let (node, event) = house.drain_that_waits().await;
     house.kubectl(&["uncordon", &node.name]).await;
     house.wait_vetoed(&node.name, &event).await;
-    house.open_budget().await;
+    house.open_budget("web").await.unwrap();
     tokio::time::sleep(A_WHILE).await;
     assert!(!house.is_unschedulable(&node.name).await, "the veto is overruled");
     assert_eq!(house.referee.verdict().await.facts.evictions_accepted, 0);
@@ -110,7 +94,7 @@ async fn a_cordon_that_is_applied_beside_mechanics_stops_no_drain_and_stays() {
         "metadata": {"name": node.name}, "spec": {"unschedulable": true},
     });
     nodes.patch(&node.name, &PatchParams::apply("gitops"), &Patch::Apply(&cordoned)).await.unwrap();
-    house.open_budget().await;
+    house.open_budget("web").await.unwrap();
     house.wait_for_phase(&node.name, "drained").await;
     house.remove(&event);
     house.wait_let_go(&node.name).await;

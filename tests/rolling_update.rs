@@ -18,14 +18,14 @@ const DEPLOYMENT: &str = "deployment/mechanic-coordinator";
 impl House {
     async fn roll_to(&self, image: &str) {
         let container = format!("coordinator={image}:dev");
-        self.kubectl(&["set", "image", DEPLOYMENT, &container]).await;
+        self.kubectl_in_mechanic(&["set", "image", DEPLOYMENT, &container]).await;
     }
 
     async fn rolled(&self) {
-        self.kubectl(&["rollout", "status", DEPLOYMENT, "--timeout=120s"]).await;
+        self.kubectl_in_mechanic(&["rollout", "status", DEPLOYMENT, "--timeout=120s"]).await;
     }
 
-    async fn kubectl(&self, arguments: &[&str]) {
+    async fn kubectl_in_mechanic(&self, arguments: &[&str]) {
         self.cluster.kubectl(["--namespace", "mechanic"].iter().chain(arguments)).await.unwrap();
     }
 }

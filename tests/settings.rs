@@ -108,7 +108,7 @@ async fn r1_u19_a_dry_run_writes_nothing() {
     let after = house.node(&node.name).await;
     assert_eq!((after.spec, after.metadata.annotations), (before.spec, before.metadata.annotations));
     house.configure(json!({"dry-run": "false"})).await;
-    house.cluster.kubectl(["delete", "pdb", "held"]).await.unwrap();
+    house.kubectl(&["delete", "pdb", "held"]).await;
     house.wait_for_phase(&node.name, "drained").await;
     house.remove(&event);
     house.wait_released(&node.name).await;

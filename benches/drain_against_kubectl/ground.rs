@@ -177,11 +177,4 @@ impl Ground {
         }
         Ok(())
     }
-
-    /// The budget of that name lets every pod go.
-    pub(crate) async fn open_budget(&self, name: &str) -> Result<()> {
-        let open = r#"{"spec":{"maxUnavailable":"100%"}}"#;
-        self.world.cluster.kubectl(["patch", "pdb", name, "--type=merge", "--patch", open]).await?;
-        Ok(())
-    }
 }

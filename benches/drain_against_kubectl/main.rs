@@ -12,14 +12,15 @@
 
 mod ground;
 mod requests;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
-    env,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use mechanic_sandbox::{programs::Profile, workloads::Workload};
 
@@ -43,25 +44,10 @@ struct Side {
 }
 
 fn main() -> Result<ExitCode> {
-    // `cargo test --benches` asks for the tests in here; there are none.
-    if !env::args().any(|argument| argument == "--bench") {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            code = run() => code,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
-        }
-    })
+    support::run(compare)
 }
 
-async fn run() -> Result<ExitCode> {
-    let profile = match env::var("PROFILE").as_deref() {
-        Ok("dev") => Profile::Dev,
-        Ok(other) => bail!("PROFILE is {other:?}; only `dev` means something"),
-        Err(_) => Profile::Release,
-    };
+async fn compare(profile: Profile) -> Result<ExitCode> {
     let ground = Ground::prepare(profile).await?;
     let mut kept = true;
 
@@ -152,7 +138,7 @@ async fn blocked(ground: &Ground) -> Result<bool> {
     println!("  bar: {BLOCKED}{}", if sparing { "" } else { "   TOO MANY" });
 
     let opened = Timestamp::now();
-    ground.open_budget("held-by-mechanic").await?;
+    ground.world.open_budget("held-by-mechanic").await?;
     ground.all_gone(by_mechanic, &mine).await?;
     let used = Requests::first_eviction(&ground.world.cluster, Who::Mechanic, opened)?;
     let soon = used.is_some_and(|used| used <= OPENED);
@@ -162,7 +148,7 @@ async fn blocked(ground: &Ground) -> Result<bool> {
         OPENED.as_secs_f64(),
         if soon { "" } else { "   TOO LONG" }
     );
-    ground.open_budget("held-by-kubectl").await?;
+    ground.world.open_budget("held-by-kubectl").await?;
     ground.all_gone(by_kubectl, &theirs).await?;
     for drain in &mut drains {
         drain.end().await?;

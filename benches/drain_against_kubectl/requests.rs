@@ -1,11 +1,13 @@
 //! What somebody has asked of the API server, by its audit log.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use mechanic_sandbox::cluster::Cluster;
 use serde_json::Value;
+
+use crate::support::{audit_log, time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -25,8 +27,8 @@ pub(crate) struct Requests {
 impl Requests {
     pub(crate) fn of(cluster: &Cluster, who: Who, from: Timestamp, until: Timestamp) -> Result<Self> {
         let mut counts = Self::default();
-        for request in log(cluster)?.iter().filter(|request| who.asked(request)) {
-            let received = received(request);
+        for request in audit_log(cluster)?.iter().filter(|request| who.asked(request)) {
+            let received = time(request, "requestReceivedTimestamp");
             if !received.is_some_and(|at| from <= at && at < until) {
                 continue;
             }
@@ -50,12 +52,15 @@ impl Requests {
 
     /// How long after `since` the first eviction came that was accepted.
     pub(crate) fn first_eviction(cluster: &Cluster, who: Who, since: Timestamp) -> Result<Option<Duration>> {
-        let log = log(cluster)?;
+        let log = audit_log(cluster)?;
         let accepted = log.iter().filter(|request| {
             let code = request["responseStatus"]["code"].as_u64().unwrap_or_default();
             who.asked(request) && request["objectRef"]["subresource"] == "eviction" && code < 300
         });
-        let first = accepted.filter_map(received).filter(|at| *at >= since).min();
+        let first = accepted
+            .filter_map(|request| time(request, "requestReceivedTimestamp"))
+            .filter(|at| *at >= since)
+            .min();
         Ok(first.and_then(|at| Duration::try_from(at.duration_since(since)).ok()))
     }
 }
@@ -72,17 +77,4 @@ impl Who {
             }
         }
     }
-}
-
-/// Each request once: when it had ended, a watch when it began.
-fn log(cluster: &Cluster) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(cluster.audit_log()).context("the audit log can't be read")?;
-    // The last line may be half-written.
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let ends = |line: &Value| (line["verb"] == "watch") == (line["stage"] == "ResponseStarted");
-    Ok(lines.filter(ends).collect())
-}
-
-fn received(request: &Value) -> Option<Timestamp> {
-    request["requestReceivedTimestamp"].as_str()?.parse().ok()
 }

@@ -1,13 +1,16 @@
 //! What the API server's audit log says.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use mechanic_sandbox::{cluster::Cluster, referee::CLAIM_ANNOTATION};
 use serde_json::Value;
 
-use crate::Announced;
+use crate::{
+    Announced,
+    support::{audit_log, time},
+};
 
 const COORDINATORS: &str = "system:serviceaccount:mechanic:mechanic-coordinator";
 
@@ -26,11 +29,7 @@ pub(crate) struct Cordon {
 
 impl AuditLog {
     pub(crate) fn read(cluster: &Cluster) -> Result<Self> {
-        let text = fs::read_to_string(cluster.audit_log()).context("the audit log can't be read")?;
-        // The last line may be half-written.
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let ends = |line: &Value| (line["verb"] == "watch") == (line["stage"] == "ResponseStarted");
-        Ok(Self { requests: lines.filter(ends).collect() })
+        Ok(Self { requests: audit_log(cluster)? })
     }
 
     fn node_writes(&self) -> impl Iterator<Item = &Value> {
@@ -78,10 +77,6 @@ impl AuditLog {
             println!("  {count:5}  {what}");
         }
     }
-}
-
-fn time(request: &Value, field: &str) -> Option<Timestamp> {
-    request[field].as_str()?.parse().ok()
 }
 
 fn describe(request: &Value, leader: &str) -> String {

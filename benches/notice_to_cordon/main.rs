@@ -14,6 +14,8 @@
 mod audit;
 mod footprint;
 mod ground;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
     collections::VecDeque,
@@ -52,25 +54,10 @@ pub(crate) struct Announced {
 }
 
 fn main() -> Result<ExitCode> {
-    // `cargo test --benches` asks for the tests in here; there are none.
-    if !env::args().any(|argument| argument == "--bench") {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            code = run() => code,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
-        }
-    })
+    support::run(measure)
 }
 
-async fn run() -> Result<ExitCode> {
-    let profile = match env::var("PROFILE").as_deref() {
-        Ok("dev") => Profile::Dev,
-        Ok(other) => bail!("PROFILE is {other:?}; only `dev` means something"),
-        Err(_) => Profile::Release,
-    };
+async fn measure(profile: Profile) -> Result<ExitCode> {
     let (nodes, events, idle) = (number("NODES", 50)?, number("EVENTS", 300)?, number("IDLE", 60)?);
     let ground = Ground::prepare(nodes, profile).await?;
     println!("{nodes} nodes, {profile:?} builds of mechanic; {}", footprint::load()?);

@@ -184,6 +184,13 @@ impl World {
         self.for_others("uncordon", nodes).await
     }
 
+    /// Lets every pod of a budget in namespace `default` go, as a person would.
+    pub async fn open_budget(&self, name: &str) -> Result<()> {
+        let open = r#"{"spec":{"maxUnavailable":"100%"}}"#;
+        self.cluster.kubectl(["patch", "pdb", name, "--type=merge", "--patch", open]).await?;
+        Ok(())
+    }
+
     async fn for_others(&self, verb: &str, nodes: &[&NodeSpec]) -> Result<()> {
         let is_other = |name: &&str| nodes.iter().all(|node| node.name != *name);
         let others = self.nodes.iter().map(|node| node.name.as_str()).filter(is_other);

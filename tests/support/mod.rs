@@ -156,6 +156,11 @@ impl House {
         .await
     }
 
+    /// kubectl, as an administrator.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) {
+        self.cluster.kubectl(arguments).await.unwrap();
+    }
+
     /// Waits until mechanic has given the node back.
     pub(crate) async fn wait_released(&self, node: &str) {
         self.wait(&format!("{node} is given back"), async || {
