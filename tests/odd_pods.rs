@@ -26,7 +26,6 @@ use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, Requests},
     workloads::{Workload, create},
 };
-
 use serde_json::{Value, json};
 use support::{House, LONG};
 
@@ -103,7 +102,7 @@ async fn guard(house: &House) {
         .await;
 }
 
-/// U11, 3 to 7, 14 and 15.
+/// U11 and edges 3 to 7 and 14; with a pod that comes back, and one that never stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps_it_and_goes_when_it_is_freed()
  {

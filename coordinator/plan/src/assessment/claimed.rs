@@ -109,8 +109,8 @@ impl Assessment<'_> {
             let mut decision = self.decision(phase_of(on_node), why_not_acted_on(event));
             decision.drain = DrainOrder::Look(self.departure(&[event]));
             // What it names is over, and still says why the node is held until the next is due.
-            let mut held = on_node.clone();
-            held.epoch = claim.epoch;
+            let mut held = claim.clone();
+            held.events.clone_from(&on_node.events);
             if held.phase == ClaimPhase::Draining {
                 held.enter(ClaimPhase::Cordoned);
             }
