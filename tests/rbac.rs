@@ -3,17 +3,18 @@
 
 mod support;
 
-use std::fmt;
+use std::{fmt, path::Path, time::Duration};
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap, rbac::v1::PolicyRule};
 use kube::Api;
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
+    azure::Event,
     referee::{Fact, Request},
     workloads::Workload,
 };
 use serde_json::{Value, json};
-use support::{House, kill, overlay, with_token};
+use support::{House, kill, overlay, overlay_with_last_call, with_token};
 use tonic::transport::Endpoint;
 
 /// One thing that an account may do.
@@ -125,41 +126,94 @@ async fn run(house: &House) {
         .await;
 }
 
+/// A pod that its budget holds, on a machine that is about to be destroyed.
+async fn last_call(house: &House) {
+    let node = house.node_without_coordinator();
+    let held = Workload::new("held", 1).on_node(&node.name).grace(Duration::from_secs(10));
+    house.deploy(&held, Some(0)).await;
+    house.deploy(&Workload::new("free", 1).on_node(&node.name), None).await;
+    let event =
+        house.announce(node, &Event::scheduled("Terminate", [node.vm_name()], Duration::from_secs(40)));
+    house.wait_for_phase(&node.name, "drained").await;
+    let events = house.cluster.kubectl(["get", "events", "--output=wide"]).await.unwrap();
+    for part in [
+        "LastCall ",
+        "a PodDisruptionBudget doesn't let this pod go",
+        "LastCallAnswered",
+        "deleted from node",
+    ] {
+        assert!(events.contains(part), "{part}: {events}");
+    }
+    assert_eq!(house.referee.verdict().await.facts.last_calls, 1);
+    house.start(&event);
+    house.delete_node(node).await.unwrap();
+    house.remove(&event);
+}
+
+/// The overlay's objects, as the API server reads them.
+async fn built(house: &House, overlay: &Path) -> Vec<Value> {
+    let overlay = overlay.display().to_string();
+    let built =
+        house.cluster.kubectl(["apply", "--dry-run=server", "-o", "json", "-k", &overlay]).await.unwrap();
+    let mut built: Value = serde_json::from_str(&built).unwrap();
+    serde_json::from_value(built["items"].take()).unwrap()
+}
+
+fn requests(house: &House, account: &str) -> Vec<Request> {
+    let user = format!("system:serviceaccount:mechanic:{account}");
+    house.referee.look(|history| {
+        let requests = history.records.iter().filter_map(|record| match &record.fact {
+            Fact::Request(request) if request.user == user => Some((**request).clone()),
+            _ => None,
+        });
+        requests.collect()
+    })
+}
+
+fn unused<'a>(granted: impl IntoIterator<Item = &'a Grant>, asked: &[Request]) -> Vec<String> {
+    let unused = granted.into_iter().filter(|grant| !asked.iter().any(|request| grant.licenses(request)));
+    unused.map(Grant::to_string).collect()
+}
+
+/// Denied, or not by a rule of `deploy/`.
+fn wanting<'a>(granted: &[Grant], asked: &'a [Request]) -> Vec<&'a Request> {
+    let wanting = |request: &&Request| {
+        matches!(request.code, 401 | 403) || !granted.iter().any(|grant| grant.licenses(request))
+    };
+    asked.iter().filter(wanting).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_used_and_each_request_has_its_right() {
     let house = House::with_nodes(4, 1).await;
     run(&house).await;
     house.judge().await;
 
-    let overlay = overlay().display().to_string();
-    let built =
-        house.cluster.kubectl(["apply", "--dry-run=server", "-o", "json", "-k", &overlay]).await.unwrap();
-    let mut built: Value = serde_json::from_str(&built).unwrap();
-    let objects: Vec<Value> = serde_json::from_value(built["items"].take()).unwrap();
-    let requests = |account: &str| -> Vec<Request> {
-        let user = format!("system:serviceaccount:mechanic:{account}");
-        house.referee.look(|history| {
-            let requests = history.records.iter().filter_map(|record| match &record.fact {
-                Fact::Request(request) if request.user == user => Some((**request).clone()),
-                _ => None,
-            });
-            requests.collect()
-        })
-    };
+    let objects = built(&house, &overlay()).await;
+    let (granted, asked) =
+        (grants(&objects, "mechanic-coordinator"), requests(&house, "mechanic-coordinator"));
+    assert_eq!(unused(&granted, &asked), [""; 0], "granted and never used");
+    assert!(wanting(&granted, &asked).is_empty(), "{:#?}", wanting(&granted, &asked));
+    assert!(grants(&objects, "mechanic-probe").is_empty());
+    assert_eq!(requests(&house, "mechanic-probe"), []);
+}
 
-    let (granted, asked) = (grants(&objects, "mechanic-coordinator"), requests("mechanic-coordinator"));
-    let unused: Vec<String> = granted
+/// The component's run of its own; what the default grants is the other run's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_call_has_a_right_of_its_own_and_uses_it() {
+    let house = House::with(4, 1, |options| options.overlay = overlay_with_last_call()).await;
+    let objects = built(&house, &overlay_with_last_call()).await;
+    last_call(&house).await;
+    house.judge().await;
+
+    let usual: Vec<String> = grants(&built(&house, &overlay()).await, "mechanic-coordinator")
         .iter()
-        .filter(|grant| !asked.iter().any(|request| grant.licenses(request)))
         .map(Grant::to_string)
         .collect();
-    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
-    let wanting = |request: &&Request| {
-        matches!(request.code, 401 | 403) || !granted.iter().any(|grant| grant.licenses(request))
-    };
-    let wanting: Vec<&Request> = asked.iter().filter(wanting).collect();
-    assert!(wanting.is_empty(), "denied, or not by a rule of deploy/: {wanting:#?}");
-
-    assert!(grants(&objects, "mechanic-probe").is_empty());
-    assert_eq!(requests("mechanic-probe"), []);
+    let (granted, asked) =
+        (grants(&objects, "mechanic-coordinator"), requests(&house, "mechanic-coordinator"));
+    let own: Vec<&Grant> = granted.iter().filter(|grant| !usual.contains(&grant.to_string())).collect();
+    assert_eq!(own.len(), 1, "no more than to delete pods");
+    assert_eq!(unused(own, &asked), [""; 0], "granted and never used");
+    assert!(wanting(&granted, &asked).is_empty());
 }

@@ -10,9 +10,9 @@ use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
-use mechanic_sandbox::workloads::Workload;
+use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
-use support::{House, kill};
+use support::{House, LONG, kill};
 
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);
@@ -22,6 +22,12 @@ impl House {
         let api: Api<Node> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": {"labels": {"mechanic/opt-out": value}}}));
         api.patch(node, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// A setting as it was accepted last.
+    async fn accepted(&self, key: &str) -> Option<String> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "mechanic");
+        config_maps.get_opt("mechanic-accepted").await.unwrap()?.data?.remove(key)
     }
 
     async fn pods_on(&self, workload: &Workload, node: &str) -> usize {
@@ -120,11 +126,8 @@ async fn settings_that_are_broken_or_gone_stay_as_they_were_accepted_for_the_nex
     let house = House::with_nodes(5, 2).await;
     house.deploy(&Workload::new("slow", 10).stop_after(Duration::from_secs(4)).spread(), None).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(house.client.clone(), "mechanic");
-    let accepted = async || {
-        let kept = config_maps.get_opt("mechanic-accepted").await.unwrap()?;
-        (kept.data?.get("max-concurrent-drains")? == "2").then_some(())
-    };
-    house.wait("the settings are kept", accepted).await;
+    let key = "max-concurrent-drains";
+    house.wait("the settings are kept", async || house.accepted(key).await.filter(|kept| kept == "2")).await;
     house.configure(json!({"max-concurrent-drains": "many"})).await;
     kill(house.leader().await.pid.unwrap());
     let events: Vec<_> = house.nodes.iter().take(3).map(|node| house.announce_reboot(node)).collect();
@@ -143,5 +146,36 @@ async fn settings_that_are_broken_or_gone_stay_as_they_were_accepted_for_the_nex
     for node in house.nodes.iter().take(3) {
         house.wait_released(&node.name).await;
     }
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_people_write_decide_on_pods_and_one_that_makes_no_sense_changes_nothing() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    let (tool, other) = (Workload::new("tool", 1), Workload::new("other", 1));
+    for workload in [&tool, &other] {
+        let pod = workload.clone().on_node(&node.name).bare_pod().unwrap();
+        create(&house.client, &pod).await.unwrap();
+        workload.ready(&house.client, 1, LONG).await.unwrap();
+    }
+    let event = house.announce_reboot(node);
+    let claim = house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(claim["podsLeft"], 2, "nothing brings them back elsewhere, and they outlive a reboot");
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+
+    let rule = "pods:\n- events: [Reboot]\n  podSelector: {matchLabels: {app: tool}}\n  unmanaged: Leave\n";
+    house.configure(json!({"policy.yaml": rule})).await;
+    house
+        .wait("the rule is kept", async || house.accepted("policy.yaml").await.filter(|kept| kept == rule))
+        .await;
+    house.configure(json!({"policy.yaml": rule.replace("unmanaged", "unmanagd")})).await;
+    house.wait("the slip is told", async || house.logs().contains("unmanagd").then_some(())).await;
+    let event = house.announce_reboot(node);
+    let claim = house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!((claim["podsLeft"].as_u64(), house.pods_on(&tool, &node.name).await), (Some(1), 0));
+    house.remove(&event);
+    house.wait_released(&node.name).await;
     house.judge().await;
 }

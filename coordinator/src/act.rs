@@ -15,8 +15,8 @@ use tokio::{
 
 use crate::{
     clock,
-    drain::{Drain, DrainTarget, Evictions},
-    events::{NodeEvents, Telling},
+    drain::{Drain, DrainTarget, Evictions, Instructions},
+    events::{Events, Subject, Telling},
     fleet::{AcceptedSettings, Fleet, NodeView},
     gate::Gate,
     node_writes::{NodeWriteError, NodeWrites},
@@ -36,7 +36,7 @@ pub(crate) struct Effects {
     pub(crate) gate: Gate,
     pub(crate) node_writes: NodeWrites,
     pub(crate) evictions: Evictions,
-    pub(crate) events: NodeEvents,
+    pub(crate) events: Events,
     pub(crate) accepted_settings: AcceptedSettings,
 }
 
@@ -61,7 +61,7 @@ enum Purpose {
 
 struct Running {
     node_uid: String,
-    order: watch::Sender<DrainOrder>,
+    instructions: watch::Sender<Instructions>,
     task: AbortHandle,
 }
 
@@ -131,8 +131,12 @@ impl Act {
             let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
             match plan.get(name).filter(|_| still_there) {
                 Some(decision) => {
-                    let order = order(fleet, decision);
-                    running.order.send_if_modified(|before| std::mem::replace(before, order) != order);
+                    let instructions = instructions(fleet, decision);
+                    running.instructions.send_if_modified(|before| {
+                        let changes = *before != instructions;
+                        *before = instructions;
+                        changes
+                    });
                 }
                 None => running.task.abort(),
             }
@@ -156,9 +160,9 @@ impl Act {
                     self.write(name, node, write);
                 }
             }
-            let order = order(fleet, decision);
-            if order != DrainOrder::Stop && !self.draining.contains_key(name) {
-                self.drain(name, node, order);
+            let instructions = instructions(fleet, decision);
+            if instructions.order != DrainOrder::Stop && !self.draining.contains_key(name) {
+                self.drain(name, node, instructions);
             }
         }
     }
@@ -174,11 +178,11 @@ impl Act {
         self.spawn(Purpose::Write(name.to_owned()), task);
     }
 
-    fn drain(&mut self, name: &str, node: &Node, order: DrainOrder) {
+    fn drain(&mut self, name: &str, node: &Node, instructions: Instructions) {
         if node.drain.as_ref().is_some_and(|drain| matches!(drain.stage, DrainStage::Clean { .. })) {
             return;
         }
-        let (order, orders) = watch::channel(order);
+        let (instructions, receiver) = watch::channel(instructions);
         let target = DrainTarget {
             node_name: name.to_owned(),
             node_uid: node.uid.clone(),
@@ -188,17 +192,21 @@ impl Act {
             target,
             client: self.effects.reading.clone(),
             evictions: self.effects.evictions.clone(),
+            events: self.effects.events.clone(),
             fleet: Arc::clone(&self.effects.fleet),
-            orders,
+            instructions: receiver,
         };
         let task = self.spawn(Purpose::Drain(name.to_owned()), drain.run());
-        self.draining.insert(name.to_owned(), Running { node_uid: node.uid.clone(), order, task });
+        self.draining.insert(name.to_owned(), Running { node_uid: node.uid.clone(), instructions, task });
     }
 
     fn publish(&mut self, name: &str, node: &Node, telling: Telling) {
         tracing::info!(node = name, reason = %telling.code, "{}", telling.note);
         let (effects, name, uid) = (Arc::clone(&self.effects), name.to_owned(), node.uid.clone());
-        self.spawn(Purpose::Other, async move { effects.events.publish(&name, &uid, telling).await });
+        self.spawn(Purpose::Other, async move {
+            let subject = Subject::Node { name: &name, uid: &uid };
+            effects.events.publish(subject, telling).await;
+        });
     }
 
     /// A next leader must not fall back on older settings than these.
@@ -219,11 +227,12 @@ impl Act {
 }
 
 /// What a drain is told: in a dry run to look, whatever the plan would do.
-fn order(fleet: &Snapshot, decision: &Decision) -> DrainOrder {
-    match decision.drain {
+fn instructions(fleet: &Snapshot, decision: &Decision) -> Instructions {
+    let order = match decision.drain {
         DrainOrder::Run(departure) if fleet.config.dry_run => DrainOrder::Look(departure),
         order => order,
-    }
+    };
+    Instructions { order, policy: Arc::clone(&fleet.config.policy) }
 }
 
 impl Effects {

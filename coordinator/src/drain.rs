@@ -1,6 +1,8 @@
 //! Carries out the drain of one node: evict, watch, settle. Decides nothing that the plan could decide.
 
+mod clean_lists;
 mod evict;
+mod last_call;
 mod pod_view;
 mod pods;
 mod task;
@@ -8,4 +10,4 @@ mod tracked;
 mod turns;
 
 pub(crate) use evict::Evictions;
-pub(crate) use task::{Drain, DrainTarget};
+pub(crate) use task::{Drain, DrainTarget, Instructions};

@@ -33,7 +33,7 @@ pub use arguments::{Arguments, LogFormat};
 use crate::{
     act::{Act, Effects},
     drain::Evictions,
-    events::NodeEvents,
+    events::Events,
     fleet::{AcceptedSettings, Fleet, FleetState, watch_budgets, watch_config, watch_nodes},
     fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
@@ -107,7 +107,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         gate: gate.clone(),
         node_writes: NodeWrites::new(clients.acting.clone(), gate.clone()),
         evictions: Evictions::new(clients.acting.clone(), gate.clone()),
-        events: NodeEvents::new(clients.acting, gate.clone(), &pod_name),
+        events: Events::new(clients.acting, gate.clone(), &pod_name),
         accepted_settings,
     };
     let outcome = tokio::select! {

@@ -31,6 +31,8 @@ pub struct WorldOptions {
     pub programs: Programs,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
+    /// The overlay that installs mechanic.
+    pub overlay: PathBuf,
     /// Keys of the ConfigMap `mechanic` that differ from what the overlay installs.
     pub config: BTreeMap<String, String>,
     /// Programs of images that the overlay doesn't name, by the images' names.
@@ -44,12 +46,13 @@ pub struct WorldOptions {
 }
 
 impl WorldOptions {
-    /// These nodes, and mechanic as the overlay installs it.
+    /// These nodes, and mechanic as the default overlay installs it.
     #[must_use]
     pub fn new(programs: Programs, nodes: Vec<NodeSpec>) -> Self {
         Self {
             programs,
             nodes,
+            overlay: workspace().join("deploy/overlays/default"),
             config: BTreeMap::new(),
             images: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -82,7 +85,7 @@ pub struct World {
 impl World {
     /// Builds it: returns when mechanic is Ready in full and leads. `tell` hears of each part as it stands.
     pub async fn build(options: WorldOptions, tell: &(dyn Fn(&str) + Sync)) -> Result<Self> {
-        let WorldOptions { programs, nodes, config, images, env, fault_proxy, promises } = options;
+        let WorldOptions { programs, nodes, overlay, config, images, env, fault_proxy, promises } = options;
         let cluster = Cluster::start(ClusterOptions {
             programs: Some(programs.cluster.clone()),
             ..ClusterOptions::default()
@@ -108,7 +111,6 @@ impl World {
             ..InstallOptions::new(&programs)
         };
         install.programs.extend(images);
-        let overlay = workspace().join("deploy/overlays/default");
         let installation = Installation::apply(&cluster, &azure, &overlay, install).await?;
         let world = Self { referee, installation, fault_proxy, azure, nodes, kubelets, client, cluster };
         if !config.is_empty() {
@@ -116,7 +118,8 @@ impl World {
         }
         world.installation.wait_ready(WITHIN).await?;
         let leader = world.leader().await?;
-        tell(&format!("mechanic is installed from deploy/overlays/default and Ready; {} leads.", leader.pod));
+        let overlay = overlay.strip_prefix(workspace()).unwrap_or(&overlay).display();
+        tell(&format!("mechanic is installed from {overlay} and Ready; {} leads.", leader.pod));
         Ok(world)
     }
 

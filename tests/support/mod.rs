@@ -67,17 +67,27 @@ impl House {
         max_concurrent_drains: usize,
         images: impl IntoIterator<Item = (&str, PathBuf)>,
     ) -> Self {
+        let images = images.into_iter().map(|(name, program)| (name.to_owned(), program)).collect();
+        Self::with(count, max_concurrent_drains, |options| options.images = images).await
+    }
+
+    /// The same, with what else is different.
+    pub(crate) async fn with(
+        count: u32,
+        max_concurrent_drains: usize,
+        change: impl FnOnce(&mut WorldOptions),
+    ) -> Self {
         let programs = tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()))
             .await
             .unwrap()
             .unwrap();
-        let options = WorldOptions {
+        let mut options = WorldOptions {
             config: short_holds(max_concurrent_drains),
             env: BTreeMap::from([("MECHANIC_HEARTBEAT_INTERVAL".to_owned(), "1s".to_owned())]),
             fault_proxy: true,
-            images: images.into_iter().map(|(name, program)| (name.to_owned(), program)).collect(),
             ..WorldOptions::new(programs, Pool::new("userpool").nodes(count))
         };
+        change(&mut options);
         let world = World::build(options, &|_| {}).await.unwrap();
         Self { fault_proxy: world.fault_proxy.clone().unwrap(), world }
     }
@@ -213,8 +223,8 @@ impl House {
             .unwrap_or_else(|_| panic!("never came about: {what}\n{}", self.logs()))
     }
 
-    /// What the coordinators have said, for a test that failed.
-    fn logs(&self) -> String {
+    /// What the coordinators have said of late.
+    pub(crate) fn logs(&self) -> String {
         let coordinators = self.installation.coordinators();
         let logs = coordinators.iter().map(|pod| {
             let log = std::fs::read_to_string(self.installation.log(&pod.pod)).unwrap_or_default();
@@ -239,9 +249,14 @@ impl House {
     }
 }
 
-/// What is installed.
+/// What is installed usually.
 pub(crate) fn overlay() -> PathBuf {
     workspace().join("deploy/overlays/default")
+}
+
+/// The same with the component that allows a last call.
+pub(crate) fn overlay_with_last_call() -> PathBuf {
+    workspace().join("tests/overlays/last-call")
 }
 
 /// A call that presents a token.

@@ -15,6 +15,7 @@ use crate::{
     event::{EventStatus, EventType, ScheduledEvent},
     fleet::{ClaimOnNode, Fleet, Node},
     neighbours::Neighbours,
+    pods::LastCall,
     reason::Reason,
     response::Response,
     time::Now,
@@ -176,7 +177,8 @@ impl<'a> Assessment<'a> {
     fn departure(&self, events: &[&ScheduledEvent]) -> Departure {
         let worst = events.iter().map(|event| event.event_type()).max().unwrap_or(EventType::Unknown);
         let urgent = events.iter().any(|event| is_urgent(event, self.now.wall, self.needed));
-        Departure { worst, urgent }
+        let last_call = LastCall::for_events(events.iter().copied(), &self.fleet.config.last_call);
+        Departure { worst, urgent, last_call }
     }
 
     /// The pods can hardly be moved before one of `events` begins.

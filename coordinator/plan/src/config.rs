@@ -1,11 +1,17 @@
-//! What people tune: the flat keys of the ConfigMap `mechanic`.
+//! What people tune: the keys of the ConfigMap `mechanic`.
 
 mod value;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use value::Amount;
 use value::Value;
+
+use crate::{event::EventType, policy::Policy};
 
 /// The settings in force. [`Config::default`] holds where nothing was ever set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,9 @@ pub struct Config {
     pub emergency_concurrent_drains: Amount,
     /// `set-aside-after`: for how long none of the pods that must leave a node can, before another gets its slot.
     pub set_aside_after: Duration,
+    /// `last-call`: events of these types, before which pods that a budget holds to the end are deleted with the time
+    /// that is left. Only such as destroy the machine.
+    pub last_call: BTreeSet<EventType>,
     /// `release-hold`: how long valid polls in a row must have shown no event before a node is given back.
     pub release_hold: Duration,
     /// `release-hold-never-started`: the same for an event that was never seen `Started`.
@@ -38,6 +47,8 @@ pub struct Config {
     /// `release-hold-after-terminate`: how long a machine must have been alive and its Node Ready after a
     /// Terminate has vanished.
     pub release_hold_after_terminate: Duration,
+    /// `policy.yaml`: rules.
+    pub policy: Arc<Policy>,
 }
 
 impl Default for Config {
@@ -51,10 +62,12 @@ impl Default for Config {
             max_unavailable_nodes: Amount::Percent(50),
             emergency_concurrent_drains: Amount::Percent(50),
             set_aside_after: Duration::from_mins(2),
+            last_call: BTreeSet::new(),
             release_hold: Duration::from_secs(10),
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),
             release_hold_after_terminate: Duration::from_mins(10),
+            policy: Arc::default(),
         }
     }
 }
@@ -106,10 +119,12 @@ impl Config {
             "max-unavailable-nodes" => self.max_unavailable_nodes = Value::parse(text)?,
             "emergency-concurrent-drains" => self.emergency_concurrent_drains = Value::parse(text)?,
             "set-aside-after" => self.set_aside_after = Value::parse(text)?,
+            "last-call" => self.last_call = Value::parse(text)?,
             "release-hold" => self.release_hold = Value::parse(text)?,
             "release-hold-never-started" => self.release_hold_never_started = Value::parse(text)?,
             "release-hold-after-boot" => self.release_hold_after_boot = Value::parse(text)?,
             "release-hold-after-terminate" => self.release_hold_after_terminate = Value::parse(text)?,
+            "policy.yaml" => self.policy = Arc::new(Policy::parse(text)?),
             _ => return Err("there is no such key".to_owned()),
         }
         Ok(())
@@ -135,10 +150,12 @@ mod tests {
             ("max-unavailable-nodes", "7"),
             ("emergency-concurrent-drains", "40%"),
             ("set-aside-after", "90s"),
+            ("last-call", "Preempt, Terminate"),
             ("release-hold", "3s"),
             ("release-hold-never-started", "5s"),
             ("release-hold-after-boot", "8s"),
             ("release-hold-after-terminate", "20m"),
+            ("policy.yaml", "pods: [{unmanaged: Leave}]"),
         ]);
         let (config, accepted, refusals) = Config::read(&text, &Accepted::new());
         assert_eq!(refusals, []);
@@ -154,26 +171,28 @@ mod tests {
                 max_unavailable_nodes: Amount::Number(7),
                 emergency_concurrent_drains: Amount::Percent(40),
                 set_aside_after: Duration::from_secs(90),
+                last_call: [EventType::Preempt, EventType::Terminate].into(),
                 release_hold: Duration::from_secs(3),
                 release_hold_never_started: Duration::from_secs(5),
                 release_hold_after_boot: Duration::from_secs(8),
                 release_hold_after_terminate: Duration::from_mins(20),
+                policy: Arc::new(Policy::parse("pods: [{unmanaged: Leave}]").unwrap()),
             }
         );
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Installed {
+        data: BTreeMap<String, String>,
     }
 
     #[test]
     fn the_config_map_that_is_installed_sets_every_key_to_its_default() {
         let installed = include_str!("../../../deploy/coordinator/config-map.yaml");
-        let (_, keys) = installed.split_once("\ndata:\n").unwrap();
-        let lines = keys.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-        let installed: BTreeMap<String, String> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(key, value)| (key.to_owned(), value.trim_matches('"').to_owned()))
-            .collect();
-        let (config, _, refusals) = Config::read(&installed, &Accepted::new());
+        let installed: Installed = serde_saphyr::from_str(installed).unwrap();
+        let (config, _, refusals) = Config::read(&installed.data, &Accepted::new());
         assert_eq!((config, refusals), (Config::default(), vec![]));
-        assert_eq!(installed.len(), 12, "a key is missing in what is installed");
+        assert_eq!(installed.data.len(), 14, "a key is missing in what is installed");
     }
 
     #[test]

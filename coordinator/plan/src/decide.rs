@@ -11,6 +11,7 @@ use crate::{
     identity::VmReference,
     limits::Limits,
     neighbours::Neighbours,
+    pods::LastCall,
     reason::Reason,
     time::Now,
 };
@@ -104,6 +105,13 @@ pub struct Departure {
     pub worst: EventType,
     /// The latest safe start has come: no pod waits for another, or for its own wish, any more.
     pub urgent: bool,
+    /// What budgets hold is deleted before this, where people have allowed that.
+    pub last_call: Option<LastCall>,
+}
+
+impl Departure {
+    /// Where nothing is known yet: nothing is lost by it.
+    pub const UNKNOWN: Self = Self { worst: EventType::Unknown, urgent: false, last_call: None };
 }
 
 /// Decides for the whole fleet.

@@ -18,6 +18,7 @@ mod identity;
 mod limits;
 mod neighbours;
 mod pods;
+mod policy;
 mod proof;
 mod reason;
 mod response;
@@ -39,7 +40,11 @@ pub use fleet::{
     Probe, ProbeVm, Readiness, VmEventCondition,
 };
 pub use identity::VmReference;
-pub use pods::{BudgetOverPod, Controller, Pod, PodPhase, PodReport, Verdict, Wave, classify, first_wave};
+pub use pods::{
+    BudgetOverPod, Controller, LastCall, Pod, PodPhase, PodReport, Surroundings, Verdict, Wave, classify,
+    first_wave,
+};
+pub use policy::{Fate, Fates, PodPolicy, Policy};
 pub use reason::{Reason, ReasonCode};
 pub use response::Response;
 pub use time::{Monotonic, Now, parse_not_before};

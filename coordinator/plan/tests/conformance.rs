@@ -5,19 +5,21 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use mechanic_plan::{Controller, Departure, EventType, Pod, PodPhase, Verdict, Wave, classify};
+use mechanic_plan::{Controller, Departure, EventType, Pod, PodPhase, Surroundings, Verdict, Wave, classify};
 
 fn pod(api_version: &str, kind: &str) -> Pod {
     Pod {
         namespace: "default".into(),
         name: "bar".into(),
         uid: "uid".into(),
+        labels: BTreeMap::new(),
         phase: PodPhase::Active,
         controller: Some(Controller { api_version: api_version.into(), kind: kind.into() }),
         mirror: false,
         empty_dir: false,
         asks_to_stay: false,
         came_back: false,
+        held_by_budget: false,
         wave: Wave::Ordinary,
         terminating: false,
         grace: Duration::from_secs(30),
@@ -34,7 +36,11 @@ fn naked() -> Pod {
 
 /// The verdict where the machine keeps its disks, and where it goes away.
 fn verdicts(pod: &Pod) -> (Verdict, Verdict) {
-    let verdict = |worst| classify(pod, "", Departure { worst, urgent: false }, Wave::Ordinary);
+    let verdict = |worst| {
+        let departure = Departure { worst, ..Departure::UNKNOWN };
+        let (leader_pod_uid, policy, now) = Default::default();
+        classify(pod, &Surroundings { leader_pod_uid, departure, policy, now }, Wave::Ordinary)
+    };
     (verdict(EventType::Reboot), verdict(EventType::Terminate))
 }
 

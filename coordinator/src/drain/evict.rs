@@ -8,18 +8,20 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::PostParams,
+    api::{DeleteParams, PostParams},
     core::{ObjectMeta, Status},
 };
 use mechanic_plan::Verdict;
 use tokio::sync::Semaphore;
 
+use super::pods::Target;
 use crate::gate::{Gate, Intent, WriteError};
 
 /// Evictions that may be on their way at once, over all nodes: the most that a leader which has lost its
 /// Lease can still have applied late.
 const IN_FLIGHT: usize = 10;
 
+/// After another no.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 /// After a budget's no: what it allows is watched, and may have changed since.
 const RETRY_BUDGET: Duration = Duration::from_secs(1);
@@ -58,12 +60,10 @@ impl Evictions {
     }
 
     /// Waits for room, asks `still_wanted` once more, and evicts the pod of that UID from `node`.
-    pub(crate) async fn evict(
+    pub(super) async fn evict(
         &self,
         node: &str,
-        namespace: &str,
-        name: &str,
-        uid: &str,
+        target: &Target,
         still_wanted: impl FnOnce() -> bool,
     ) -> Option<Outcome> {
         // Never closed.
@@ -71,21 +71,39 @@ impl Evictions {
         if !still_wanted() {
             return None;
         }
-        Some(self.send(Intent::Disrupt(node), namespace, name, uid).await)
+        Some(self.send(Intent::Disrupt(node), target).await)
     }
 
     /// Asks what the API server would say to that eviction, in a dry run; nothing changes, budgets included.
-    pub(crate) async fn ask(&self, namespace: &str, name: &str, uid: &str) -> Option<Outcome> {
+    pub(super) async fn ask(&self, target: &Target) -> Option<Outcome> {
         let _room = self.in_flight.acquire().await.ok()?;
-        Some(self.send(Intent::Ask, namespace, name, uid).await)
+        Some(self.send(Intent::Ask, target).await)
     }
 
-    async fn send(&self, intent: Intent<'_>, namespace: &str, name: &str, uid: &str) -> Outcome {
+    /// Waits for room, asks `still_wanted` once more, and deletes the pod of that UID: it gets so much time to stop.
+    pub(super) async fn delete(
+        &self,
+        node: &str,
+        Target { namespace, name, uid }: &Target,
+        still_wanted: impl FnOnce() -> Option<Duration>,
+    ) -> Option<Outcome> {
+        let _room = self.in_flight.acquire().await.ok()?;
+        let grace = still_wanted()?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let parameters = DeleteParams {
+            grace_period_seconds: Some(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+            preconditions: Some(kube::api::Preconditions { uid: Some(uid.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        Some(answer(self.gate.write(Intent::Disrupt(node), pods.delete(name, &parameters)).await))
+    }
+
+    async fn send(&self, intent: Intent<'_>, Target { namespace, name, uid }: &Target) -> Outcome {
         // kube's own evict() sends deleteOptions under a name that the API server ignores.
         let eviction = Eviction {
             metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                namespace: Some(namespace.to_owned()),
+                name: Some(name.clone()),
+                namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
             delete_options: Some(delete_options(uid)),
@@ -93,14 +111,18 @@ impl Evictions {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let parameters = PostParams { dry_run: intent == Intent::Ask, ..PostParams::default() };
         let request = pods.create_subresource::<Eviction, Status>("eviction", name, &parameters, &eviction);
-        match self.gate.write(intent, request).await {
-            Ok(_) => Outcome::Evicted,
-            Err(error @ (WriteError::NotLeading(_) | WriteError::HeldBack(_))) => {
-                Outcome::NotSent(error.to_string())
-            }
-            Err(WriteError::Refused(status)) => outcome(&status),
-            Err(WriteError::Unknown(detail)) => Outcome::Unknown(detail),
+        answer(self.gate.write(intent, request).await)
+    }
+}
+
+fn answer<T>(written: Result<T, WriteError>) -> Outcome {
+    match written {
+        Ok(_) => Outcome::Evicted,
+        Err(error @ (WriteError::NotLeading(_) | WriteError::HeldBack(_))) => {
+            Outcome::NotSent(error.to_string())
         }
+        Err(WriteError::Refused(status)) => outcome(&status),
+        Err(WriteError::Unknown(detail)) => Outcome::Unknown(detail),
     }
 }
 

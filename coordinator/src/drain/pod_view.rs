@@ -70,6 +70,7 @@ pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
         namespace: metadata.namespace.clone()?,
         name: metadata.name.clone()?,
         uid: metadata.uid.clone()?,
+        labels: metadata.labels.clone().unwrap_or_default(),
         phase: if matches!(phase, Some("Succeeded" | "Failed")) {
             PodPhase::Finished
         } else {
@@ -83,6 +84,7 @@ pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
             metadata.annotations.as_ref().and_then(|all| all.get(*annotation)).is_some_and(|is| is == value)
         }),
         came_back: false,
+        held_by_budget: false,
         wave: match pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()) {
             Some("system-cluster-critical" | "system-node-critical") => Wave::Critical,
             _ => Wave::Ordinary,

@@ -1,5 +1,6 @@
 //! The pods of the node that is being drained, and what has been tried with each.
 
+mod last_call;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Departure, Monotonic, Verdict, classify, first_wave};
+use mechanic_plan::{Departure, Monotonic, Policy, Surroundings, Verdict, classify, first_wave};
 use tokio::time::Instant;
 
 use super::{
@@ -25,13 +27,11 @@ use crate::fleet::{BudgetKey, Budgets};
 
 /// The pods; one that was replaced under its name is another pod.
 pub(super) struct Pods {
-    leader_pod_uid: String,
+    surroundings: Surroundings,
     budgets: Arc<Budgets>,
     turns: Turns,
     /// By the UID of a pod whose eviction is on its way: the budget behind which it is.
     taken: HashMap<String, BudgetKey>,
-    /// What they are to leave for.
-    departure: Departure,
     by_uid: BTreeMap<String, Tracked>,
     /// UIDs of the controllers of pods that were evicted.
     evicted_of: HashSet<String>,
@@ -52,13 +52,13 @@ pub(super) struct Target {
 }
 
 impl Pods {
-    pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>, departure: Departure) -> Self {
+    pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>) -> Self {
+        let (departure, policy, now) = (Departure::UNKNOWN, Arc::default(), Timestamp::UNIX_EPOCH);
         Self {
-            leader_pod_uid,
+            surroundings: Surroundings { leader_pod_uid, departure, policy, now },
             budgets,
             turns: Turns::default(),
             taken: HashMap::new(),
-            departure,
             by_uid: BTreeMap::new(),
             evicted_of: HashSet::new(),
             listing: HashSet::new(),
@@ -69,28 +69,33 @@ impl Pods {
 
     /// What the pods leave for.
     pub(super) fn departure(&self) -> Departure {
-        self.departure
+        self.surroundings.departure
     }
 
-    /// The pods are to leave for something else, or more urgently.
-    pub(super) fn leave_for(&mut self, departure: Departure) {
-        self.departure = departure;
+    /// What the pods are to leave for now, by which rules.
+    pub(super) fn leave_for(&mut self, departure: Departure, policy: Arc<Policy>, now: Timestamp) {
+        let surroundings = &mut self.surroundings;
+        (surroundings.departure, surroundings.policy, surroundings.now) = (departure, policy, now);
+        for tracked in self.by_uid.values_mut() {
+            tracked.pod.held_by_budget =
+                departure.last_call.is_some() && tracked.is_held_by_budget(&self.budgets);
+        }
     }
 
     /// Takes in a pod as the API server shows it.
     pub(super) fn apply(&mut self, pod: &ApiPod) {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
         let (standing, tolerates_cordon) = (pod_view::standing(pod), pod_view::tolerates_cordon(pod));
         let controller = pod_view::controller(pod).map(|owner| owner.uid.clone());
         let Some(mut pod) = pod_view::read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
             pod.came_back = tracked.pod.came_back;
-            (tracked.pod, tracked.labels, tracked.standing) = (pod, labels, standing);
+            pod.held_by_budget = tracked.pod.held_by_budget;
+            (tracked.pod, tracked.standing) = (pod, standing);
         } else {
             let is_anew = controller.as_ref().is_some_and(|controller| self.evicted_of.contains(controller));
             pod.came_back = tolerates_cordon && is_anew;
             let uid = pod.uid.clone();
-            self.by_uid.insert(uid, Tracked::new(pod, controller, labels, standing));
+            self.by_uid.insert(uid, Tracked::new(pod, controller, standing));
         }
     }
 
@@ -216,17 +221,17 @@ impl Pods {
         }
     }
 
-    /// Whether the pod is still to be evicted, as the watch shows it now.
-    pub(super) fn is_wanted(&self, uid: &str) -> bool {
+    /// Whether that is still to be done with the pod, as the watch shows it now.
+    pub(super) fn is_wanted(&self, uid: &str, what: Verdict) -> bool {
         let judge = self.judge();
-        self.by_uid.get(uid).is_some_and(|tracked| judge(tracked) == Verdict::Evict)
+        self.by_uid.get(uid).is_some_and(|tracked| judge(tracked) == what)
     }
 
     /// What is done with each pod, as things stand.
     fn judge(&self) -> impl Fn(&Tracked) -> Verdict + use<> {
-        let (leader, departure) = (self.leader_pod_uid.clone(), self.departure);
-        let leaving = first_wave(self.by_uid.values().map(|tracked| &tracked.pod), &leader, departure);
-        move |tracked| classify(&tracked.pod, &leader, departure, leaving)
+        let surroundings = self.surroundings.clone();
+        let leaving = first_wave(self.by_uid.values().map(|tracked| &tracked.pod), &surroundings);
+        move |tracked| classify(&tracked.pod, &surroundings, leaving)
     }
 
     fn count(&self, counts: impl Fn(Verdict) -> bool) -> usize {

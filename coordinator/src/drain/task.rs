@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType};
+use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, Policy, Verdict};
 use rand::Rng;
 use tokio::{
     sync::{broadcast, watch},
@@ -26,15 +26,16 @@ use tokio::{
 };
 
 use super::{
+    clean_lists::{BETWEEN_LISTS, CleanLists},
     evict::{Evictions, Outcome, RETRY_UNKNOWN},
     pods::{Pods, Target},
 };
-use crate::fleet::{BudgetKey, Fleet, FleetState};
+use crate::{
+    clock,
+    events::Events,
+    fleet::{BudgetKey, Fleet, FleetState},
+};
 
-/// The scheduler may still bind a pod for so long after the cordon, which came before the drain.
-const SETTLE: Duration = Duration::from_secs(5);
-/// Between two clean lists.
-const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,8 +53,16 @@ pub(crate) struct Drain {
     /// For lists and the watch.
     pub(crate) client: Client,
     pub(crate) evictions: Evictions,
+    pub(crate) events: Events,
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) orders: watch::Receiver<DrainOrder>,
+    pub(crate) instructions: watch::Receiver<Instructions>,
+}
+
+/// What a drain is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Instructions {
+    pub(crate) order: DrainOrder,
+    pub(crate) policy: Arc<Policy>,
 }
 
 /// What the loop keeps of the pods' course.
@@ -66,28 +75,29 @@ struct Course {
     clean_lists: CleanLists,
 }
 
-type Shared = Arc<Mutex<Pods>>;
+pub(super) type Shared = Arc<Mutex<Pods>>;
 
 impl Drain {
     /// Runs it, and reports to the fleet as it goes.
     pub(crate) async fn run(self) {
         let node = self.target.node_name.as_str();
-        let departure = self.departure().unwrap_or(Departure { worst: EventType::Unknown, urgent: false });
         let (leader, budgets) = (self.target.leader_pod_uid.clone(), self.fleet.budgets());
-        let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets, departure)));
+        let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets)));
         let mut watch = pin!(self.watch());
         let mut evicting = FuturesUnordered::new();
+        let mut calling = FuturesUnordered::new();
         let mut asking = FuturesUnordered::new();
-        let mut orders = self.orders.clone();
+        let mut instructions = self.instructions.clone();
         let mut openings = self.fleet.budgets().openings();
         let mut course = Course::default();
         let mut listing = None;
         loop {
-            let order = *self.orders.borrow();
+            let order = self.order();
             let run = matches!(order, DrainOrder::Run(_));
             let now = Instant::now();
             if let Some(departure) = self.departure() {
-                lock(&pods).leave_for(departure);
+                let policy = Arc::clone(&self.instructions.borrow().policy);
+                lock(&pods).leave_for(departure, policy, clock::now().wall);
             }
             if run && course.evicting_since.is_none() {
                 tracing::info!(node, "evictions begin");
@@ -96,6 +106,9 @@ impl Drain {
             if course.listed && run {
                 for target in lock(&pods).take_targets(now) {
                     evicting.push(self.evict(target, Arc::clone(&pods)));
+                }
+                for target in lock(&pods).take_last_calls(now) {
+                    calling.push(self.call(target, Arc::clone(&pods)));
                 }
             }
             let asks = matches!(order, DrainOrder::Look(_)) && self.is_dry_run();
@@ -109,10 +122,11 @@ impl Drain {
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
                 let wake = if run { pods.next_try(now) } else { pods.next_certainty(now) };
+                let wake = [wake, pods.next_last_call(now)].into_iter().flatten().min();
                 (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
             let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);
-            if course.listed && told_to_end && leaving == 0 && evicting.is_empty() {
+            if course.listed && told_to_end && leaving == 0 && evicting.is_empty() && calling.is_empty() {
                 self.report(&pods, true, DrainStage::Stopped);
                 return;
             }
@@ -136,10 +150,11 @@ impl Drain {
             tokio::select! {
                 event = watch.next() => course.listed |= take_in(&pods, event),
                 Some(()) = evicting.next() => {}
+                Some(()) = calling.next() => {}
                 Some(()) = asking.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
-                // Their senders live as long as this task does.
-                _ = orders.changed() => {}
+                // Its sender lives as long as this task does.
+                _ = instructions.changed() => {}
                 () = opened(&mut openings, &pods) => {}
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
@@ -157,13 +172,17 @@ impl Drain {
         self.fleet.read(FleetState::is_dry_run)
     }
 
-    fn is_to_run(&self) -> bool {
-        matches!(*self.orders.borrow(), DrainOrder::Run(_))
+    fn order(&self) -> DrainOrder {
+        self.instructions.borrow().order
+    }
+
+    pub(super) fn is_to_run(&self) -> bool {
+        matches!(self.order(), DrainOrder::Run(_))
     }
 
     /// What the pods are to leave for.
     fn departure(&self) -> Option<Departure> {
-        match *self.orders.borrow() {
+        match self.order() {
             DrainOrder::Look(departure) | DrainOrder::Run(departure) => Some(departure),
             DrainOrder::Settle | DrainOrder::Stop => None,
         }
@@ -198,9 +217,9 @@ impl Drain {
 
     async fn evict(&self, target: Target, pods: Shared) {
         let Target { namespace, name, uid } = &target;
-        let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid);
+        let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid, Verdict::Evict);
         let node = self.target.node_name.as_str();
-        let outcome = self.evictions.evict(node, namespace, name, uid, still_wanted).await;
+        let outcome = self.evictions.evict(node, &target, still_wanted).await;
         let again_in = match &outcome {
             Some(Outcome::Evicted) => {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
@@ -224,9 +243,9 @@ impl Drain {
         lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
     }
 
-    async fn ask(&self, Target { namespace, name, uid }: Target, pods: Shared) {
-        let outcome = self.evictions.ask(&namespace, &name, &uid).await;
-        lock(&pods).settle_question(&uid, outcome.as_ref(), Instant::now());
+    async fn ask(&self, target: Target, pods: Shared) {
+        let outcome = self.evictions.ask(&target).await;
+        lock(&pods).settle_question(&target.uid, outcome.as_ref(), Instant::now());
     }
 
     fn report_clean(&self, pods: &Shared) {
@@ -255,36 +274,10 @@ impl Course {
             }
             Err(error) => {
                 tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
-                self.clean_lists = CleanLists { last: Some(Instant::now()), count: 0 };
+                self.clean_lists = CleanLists::failed(Instant::now());
                 false
             }
         }
-    }
-}
-
-/// The clean lists in a row.
-#[derive(Default)]
-struct CleanLists {
-    last: Option<Instant>,
-    count: usize,
-}
-
-impl CleanLists {
-    /// When the next list is due, where evictions have run since `started`.
-    fn next(&self, started: Instant) -> Instant {
-        match (self.last, self.count) {
-            (None, _) => Instant::now(),
-            (Some(last), 0) => last + BETWEEN_LISTS,
-            (Some(last), _) => (last + BETWEEN_LISTS).max(started + SETTLE),
-        }
-    }
-
-    /// Counts one; true if it is the second, late enough.
-    fn add(&mut self, now: Instant, started: Instant) -> bool {
-        let second = self.count > 0 && now >= started + SETTLE;
-        self.last = Some(now);
-        self.count += 1;
-        second
     }
 }
 
@@ -331,6 +324,6 @@ async fn sleep_until(instant: Option<Instant>) {
     }
 }
 
-fn lock(pods: &Shared) -> std::sync::MutexGuard<'_, Pods> {
+pub(super) fn lock(pods: &Shared) -> std::sync::MutexGuard<'_, Pods> {
     pods.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! One pod of the node that is being drained: what it is, what has been tried with it, and what keeps it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mechanic_plan::{Holdup, Pod, Verdict};
 use tokio::time::Instant;
@@ -25,11 +25,10 @@ pub(super) struct Tracked {
     pub(super) pod: Pod,
     /// UID of its controller.
     pub(super) controller: Option<String>,
-    pub(super) labels: BTreeMap<String, String>,
     pub(super) standing: Standing,
-    /// An eviction was accepted.
+    /// An eviction was accepted, or a last call.
     pub(super) evicted: bool,
-    /// An eviction is on its way.
+    /// One of these is on its way.
     pub(super) in_flight: bool,
     refusal: Option<Refusal>,
     /// How often in a row.
@@ -38,6 +37,8 @@ pub(super) struct Tracked {
     asked: Option<(Instant, bool)>,
     /// No eviction is sent before.
     pub(super) not_before: Option<Instant>,
+    /// When its last call was sent, and why it came to nothing.
+    pub(super) last_call: Option<(Instant, Option<String>)>,
     /// An eviction without an answer may land until then.
     pub(super) unknown_until: Option<Instant>,
 }
@@ -50,16 +51,10 @@ struct Refusal {
 }
 
 impl Tracked {
-    pub(super) fn new(
-        pod: Pod,
-        controller: Option<String>,
-        labels: BTreeMap<String, String>,
-        standing: Standing,
-    ) -> Self {
+    pub(super) fn new(pod: Pod, controller: Option<String>, standing: Standing) -> Self {
         Self {
             pod,
             controller,
-            labels,
             standing,
             evicted: false,
             in_flight: false,
@@ -67,6 +62,7 @@ impl Tracked {
             refusals: 0,
             asked: None,
             not_before: None,
+            last_call: None,
             unknown_until: None,
         }
     }
@@ -133,9 +129,18 @@ impl Tracked {
     /// The budget that has a say in its eviction, if exactly one has.
     pub(super) fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, Arc<BudgetNow>)> {
         let namespace = &self.pod.namespace;
-        let mut over = budgets.over(namespace, &self.labels).into_iter();
+        let mut over = budgets.over(namespace, &self.pod.labels).into_iter();
         let budget = over.next().filter(|_| self.standing == Standing::Ready && over.next().is_none())?;
         Some(((namespace.clone(), budget.budget.name.clone()), budget))
+    }
+
+    /// Whether a budget lets it not go now, as far as can be seen or was said.
+    pub(super) fn is_held_by_budget(&self, budgets: &Budgets) -> bool {
+        let over = budgets.over(&self.pod.namespace, &self.pod.labels);
+        let seen = Holdup::of(self.standing == Standing::Ready, over.iter().map(|now| &now.budget)).is_some();
+        let was_said =
+            self.refusal.as_ref().is_some_and(|refusal| refusal.verdict == Verdict::BlockedByBudget);
+        self.standing != Standing::Pending && (seen || was_said)
     }
 
     /// What keeps a pod that would be evicted, and what would help. `tries` says that evictions are being sent.

@@ -226,10 +226,13 @@ impl Request {
         self.resource == "pods" && self.subresource == "eviction" && self.verb == "create" && self.is_write()
     }
 
-    /// The UID that it is bound to, of an eviction.
+    /// The UID that it is bound to, of an eviction or a delete.
     #[must_use]
     pub fn uid_precondition(&self) -> Option<&str> {
-        self.body.as_ref()?.pointer("/deleteOptions/preconditions/uid")?.as_str()
+        let body = self.body.as_ref()?;
+        body.pointer("/deleteOptions/preconditions/uid")
+            .or_else(|| body.pointer("/preconditions/uid"))?
+            .as_str()
     }
 
     /// The grace in seconds that it asks for, of an eviction or a delete.

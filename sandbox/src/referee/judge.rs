@@ -3,6 +3,7 @@
 mod cordons;
 mod drains;
 mod evictions;
+mod last_calls;
 mod leaders;
 mod nodes;
 mod settings;
@@ -27,6 +28,7 @@ pub fn judge(history: &History, promises: &Promises) -> Verdict {
         findings.broken(Check::Blind, timeline.end, blind.clone());
     }
     evictions::judge(&timeline, promises, &mut findings);
+    last_calls::judge(&timeline, promises, &mut findings);
     drains::judge(&timeline, promises, &mut findings);
     nodes::judge(&timeline, promises, &mut findings);
     cordons::judge(&timeline, promises, &mut findings);

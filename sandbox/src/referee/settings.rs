@@ -1,6 +1,6 @@
 //! What mechanic may do at a time, as the ConfigMap says: read here anew, since the referee believes nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub release_hold_after_terminate: Duration,
     /// and so long after its VM booted.
     pub release_hold_after_boot: Duration,
+    /// Types of events before which pods that a budget holds may be deleted.
+    pub last_call: BTreeSet<String>,
     /// Nothing new is begun.
     pub paused: bool,
     /// Nothing is written.
@@ -44,6 +46,7 @@ impl Default for Settings {
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_terminate: Duration::from_mins(10),
             release_hold_after_boot: Duration::from_mins(5),
+            last_call: BTreeSet::new(),
             paused: false,
             dry_run: false,
         }
@@ -82,6 +85,9 @@ impl Settings {
                 }
                 "release-hold-after-boot" => {
                     settings.release_hold_after_boot = time(value).unwrap_or(before.release_hold_after_boot);
+                }
+                "last-call" => {
+                    settings.last_call = last_call(value).unwrap_or_else(|| before.last_call.clone());
                 }
                 "paused" => settings.paused = value.parse().unwrap_or(before.paused),
                 "dry-run" => settings.dry_run = value.parse().unwrap_or(before.dry_run),
@@ -125,6 +131,12 @@ impl Amount {
             Self::Percent(share) => (total * share).div_ceil(100),
         }
     }
+}
+
+/// Types of events that destroy a machine, between commas.
+fn last_call(text: &str) -> Option<BTreeSet<String>> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| matches!(word, "Preempt" | "Terminate").then(|| word.to_owned())).collect()
 }
 
 fn time(text: &str) -> Option<Duration> {

@@ -82,6 +82,8 @@ pub struct Facts {
     pub evictions_accepted: usize,
     /// Evictions that a PodDisruptionBudget refused.
     pub evictions_refused: usize,
+    /// Pods deleted at their last call, as people had allowed.
+    pub last_calls: usize,
     /// `namespace/name` of pods whose eviction a PodDisruptionBudget refused and later allowed.
     pub refused_then_accepted: Vec<String>,
     /// Holders of the Lease, in order.
@@ -130,7 +132,7 @@ impl Check {
             Self::PausedAndBegan => "nothing new is begun while paused",
             Self::DryRunAndWrote => "a dry run writes nothing",
             Self::OptedOut => "a node that is opted out is left alone",
-            Self::PodDeleted => "pods are evicted, never deleted",
+            Self::PodDeleted => "pods are evicted, and deleted at an allowed last call only",
             Self::ForeignCordon => "a cordon by somebody else is never touched",
             Self::ReleasedEarly => "a node is given back only when its event is over and its VM is back",
             Self::NotTheLeader => "only the leader writes",

@@ -1,8 +1,10 @@
 //! The kinds of values that a key may have.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::SignedDuration;
+
+use crate::event::EventType;
 
 /// A number of nodes, or a share of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,19 @@ impl Value for Duration {
     }
 }
 
+/// Types of events that destroy the machine, between commas.
+impl Value for BTreeSet<EventType> {
+    fn parse(text: &str) -> Result<Self, String> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let event_type = |word: &str| {
+            Some(EventType::parse(word)).filter(|event_type| event_type.destroys()).ok_or_else(|| {
+                format!("`{word}` is neither Preempt nor Terminate: only these destroy the machine")
+            })
+        };
+        words.map(event_type).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +107,10 @@ mod tests {
         for bad in ["10", "-5s", "999999h", "", "soon"] {
             assert!(<Duration as Value>::parse(bad).is_err(), "{bad}");
         }
+        for bad in ["Reboot", "preempt", "Terminate Preempt"] {
+            assert!(<BTreeSet<EventType> as Value>::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(<BTreeSet<EventType> as Value>::parse(""), Ok(BTreeSet::new()));
         for bad in ["yes", "True", "1", ""] {
             assert!(<bool as Value>::parse(bad).is_err(), "{bad}");
         }

@@ -12,6 +12,7 @@ pub enum ReasonCode {
     DrainStopped,
     DrainFinished,
     Released,
+    LastCallAnswered,
     // Why a node is as it is.
     NothingAnnounced,
     NotCovered,
@@ -56,6 +57,7 @@ pub enum ReasonCode {
     BlockedByBudget,
     BlockedForGood,
     EvictionRefused,
+    LastCall,
     Terminating,
     MirrorPod,
     DaemonSetPod,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, Wave};
+use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, EventType, Wave};
 
 use crate::world::{
     Announcement, Budget, Change, ConditionSays, Faults, Impact, Random, START, Workload, World, rfc_1123,
@@ -114,6 +114,9 @@ fn config(random: &mut Random, troubled: bool) -> Config {
     config.set_aside_after = Duration::from_secs(random.pick(&[30, 300, 300, 3_600]));
     if troubled && random.one_in(4) {
         config.emergency_concurrent_drains = Amount::Percent(100);
+    }
+    if random.one_in(3) {
+        config.last_call = [EventType::Preempt, EventType::Terminate].into();
     }
     config
 }

@@ -38,7 +38,7 @@ impl Pods {
         let mut behind = HashSet::new();
         let report = |tracked: &Tracked| {
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
-            let budgets = self.budgets.over(&namespace, &tracked.labels);
+            let budgets = self.budgets.over(&namespace, &tracked.pod.labels);
             behind.extend(budgets.iter().map(|now| (namespace.clone(), now.budget.name.clone())));
             let (verdict, detail) = match judge(tracked) {
                 Verdict::Evict => {
@@ -46,6 +46,10 @@ impl Pods {
                     let asked = if !tries && tracked.would_go() { WOULD_GO } else { "" };
                     let kept_by = tracked.kept_by(&budgets, &self.turns, tries, now);
                     kept_by.unwrap_or((Verdict::Evict, asked.to_owned()))
+                }
+                Verdict::LastCall => {
+                    let refused = tracked.last_call.as_ref().and_then(|(_, why)| why.clone());
+                    (Verdict::LastCall, refused.unwrap_or_default())
                 }
                 verdict => (verdict, String::new()),
             };

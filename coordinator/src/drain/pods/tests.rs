@@ -3,10 +3,20 @@ use serde_json::json;
 
 use super::*;
 
-const REBOOT: Departure = Departure { worst: EventType::Reboot, urgent: false };
+const REBOOT: Departure = Departure { worst: EventType::Reboot, ..Departure::UNKNOWN };
 
 fn no_pods() -> Pods {
-    Pods::new(String::new(), Arc::default(), REBOOT)
+    behind(Arc::default())
+}
+
+fn behind(budgets: Arc<Budgets>) -> Pods {
+    let mut pods = Pods::new(String::new(), budgets);
+    leave_for(&mut pods, REBOOT);
+    pods
+}
+
+fn leave_for(pods: &mut Pods, departure: Departure) {
+    pods.leave_for(departure, Arc::default(), Timestamp::UNIX_EPOCH);
 }
 
 fn pod(name: &str, uid: &str) -> ApiPod {
@@ -61,7 +71,7 @@ fn behind_a_closed_budget_one_asks_for_all_and_when_it_opens_as_many_go_as_it_al
         budgets.apply(&serde_json::from_value(budget).unwrap());
     };
     allows(0);
-    let mut pods = Pods::new(String::new(), Arc::clone(&budgets), REBOOT);
+    let mut pods = behind(Arc::clone(&budgets));
     let now = Instant::now();
     for number in 0..5 {
         let mut pod = pod(&format!("a-{number}"), &number.to_string());
@@ -90,7 +100,7 @@ fn pods_behind_budgets_go_first_then_those_that_take_longest_then_by_name() {
         "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": 2},
     });
     budgets.apply(&serde_json::from_value(budget).unwrap());
-    let mut pods = Pods::new(String::new(), budgets, REBOOT);
+    let mut pods = behind(budgets);
     for (uid, name, grace, app) in
         [("1", "b", 30, ""), ("2", "a", 30, ""), ("3", "slow", 300, ""), ("4", "web", 5, "web")]
     {
@@ -115,7 +125,7 @@ fn a_pod_that_goes_while_its_eviction_is_on_its_way_gives_its_turn_back() {
         "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 5, "disruptionsAllowed": 1},
     });
     budgets.apply(&serde_json::from_value(budget).unwrap());
-    let mut pods = Pods::new(String::new(), budgets, REBOOT);
+    let mut pods = behind(budgets);
     let now = Instant::now();
     let ready = |uid: &str| {
         let mut pod = pod(&format!("a-{uid}"), uid);
@@ -136,8 +146,8 @@ fn w2_u9_edge_1_edge_2_the_same_name_with_another_uid_is_another_pod() {
     let mut pods = no_pods();
     pods.apply(&pod("a", "1"));
     pods.replace(&[pod("a", "2")]);
-    assert!(!pods.is_wanted("1"));
-    assert!(pods.is_wanted("2"));
+    assert!(!pods.is_wanted("1", Verdict::Evict));
+    assert!(pods.is_wanted("2", Verdict::Evict));
 }
 
 #[test]
@@ -157,7 +167,11 @@ fn edge_15_edge_16_who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_co
     pods.delete(&tolerant("a", "1"));
     pods.apply(&tolerant("b", "3"));
     pods.apply(&pod("bound late, and not to come back", "4"));
-    assert!(!pods.is_wanted("3") && pods.is_wanted("2") && pods.is_wanted("4"));
+    assert!(
+        !pods.is_wanted("3", Verdict::Evict)
+            && pods.is_wanted("2", Verdict::Evict)
+            && pods.is_wanted("4", Verdict::Evict)
+    );
     pods.apply(&tolerant("b", "3"));
     let verdict = |report: &PodReport| (report.name == "b").then_some(report.verdict);
     assert_eq!(reports(&mut pods).iter().find_map(verdict), Some(Verdict::CameBack));
@@ -169,9 +183,9 @@ fn a_deletion_that_the_watch_missed_shows_in_its_next_list() {
     pods.apply(&pod("a", "1"));
     pods.begin_list();
     pods.apply_listed(&pod("b", "2"));
-    assert!(pods.is_wanted("1"), "a list that isn't whole proves nothing gone");
+    assert!(pods.is_wanted("1", Verdict::Evict), "a list that isn't whole proves nothing gone");
     pods.end_list();
-    assert!(!pods.is_wanted("1") && pods.is_wanted("2"));
+    assert!(!pods.is_wanted("1", Verdict::Evict) && pods.is_wanted("2", Verdict::Evict));
 }
 
 #[test]
@@ -183,7 +197,7 @@ fn edge_34_a_pod_that_began_to_terminate_is_no_longer_wanted_and_still_waited_fo
         Some(serde_json::from_value(json!("2026-11-23T12:00:00Z")).unwrap());
     pods.apply(&terminating);
     let now = Instant::now();
-    assert!(!pods.is_wanted("1"));
+    assert!(!pods.is_wanted("1", Verdict::Evict));
     assert_eq!((pods.evicted(now) + pods.terminating(), pods.must_leave()), (1, 1));
 }
 
@@ -277,7 +291,7 @@ fn two_budgets_over_a_pod_are_told_before_anybody_asks() {
         });
         budgets.apply(&serde_json::from_value(budget).unwrap());
     }
-    let mut pods = Pods::new(String::new(), budgets, REBOOT);
+    let mut pods = behind(budgets);
     pods.apply(&pod("a", "1"));
     let report = pods.progress(true, DrainStage::Looking).pods.remove(0);
     let behind = |name: &str| pods.is_behind(&("d".to_owned(), name.to_owned()));
@@ -303,4 +317,51 @@ fn the_critical_pods_go_when_the_others_are_gone() {
     assert_eq!(reports(&mut pods)[0].verdict, Verdict::WaitingForWave);
     pods.delete(&pod("b", "2"));
     assert_eq!(uids(pods.take_targets(now)), ["1"]);
+}
+
+#[test]
+fn what_a_budget_holds_gets_its_last_call_once_when_its_grace_no_longer_fits() {
+    let budgets = Arc::new(Budgets::default());
+    let closed = json!({
+        "metadata": {"namespace": "d", "name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        "status": {"expectedPods": 2, "desiredHealthy": 2, "currentHealthy": 2, "disruptionsAllowed": 0},
+    });
+    budgets.apply(&serde_json::from_value(closed).unwrap());
+    let mut pods = behind(budgets);
+    for (uid, app) in [("1", "web"), ("2", "free")] {
+        let mut pod = pod(app, uid);
+        pod.metadata.labels = Some([("app".to_owned(), app.to_owned())].into());
+        let conditions = json!([{"type": "Ready", "status": "True"}]);
+        pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+        pods.apply(&pod);
+    }
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let last_call = Some(mechanic_plan::LastCall::Before(at(100)));
+    let leave_at = |pods: &mut Pods, seconds| {
+        let departure = Departure { worst: EventType::Terminate, urgent: true, last_call };
+        pods.leave_for(departure, Arc::default(), at(seconds));
+    };
+    let now = Instant::now();
+    leave_at(&mut pods, 60);
+    assert_eq!(pods.take_last_calls(now).len(), 0, "40 s are more than its grace of 30 s");
+    assert_eq!(pods.next_last_call(now), Some(now + Duration::from_secs(10)));
+    assert_eq!(pods.take_targets(now).len(), 2, "it is tried as any other");
+    pods.settle("1", Some(&refused()), now, Duration::from_secs(5));
+    pods.settle("2", Some(&Outcome::Evicted), now, Duration::ZERO);
+    leave_at(&mut pods, 71);
+    let called = pods.take_last_calls(now);
+    assert_eq!(called.iter().map(|target| target.uid.as_str()).collect::<Vec<_>>(), ["1"]);
+    assert_eq!(
+        (pods.take_last_calls(now).len(), pods.last_grace(at(72))),
+        (0, Some(Duration::from_secs(28)))
+    );
+    let forbidden =
+        Outcome::Refused { verdict: Verdict::EvictionRefused, detail: "forbidden".into(), again_in: RETRY };
+    pods.settle_last_call("1", Some(&forbidden), now);
+    let report = reports(&mut pods).into_iter().find(|report| report.name == "web").unwrap();
+    assert_eq!((report.verdict, report.detail.as_str()), (Verdict::LastCall, "forbidden"));
+    assert_eq!(pods.take_last_calls(now).len(), 0);
+    assert_eq!(pods.take_last_calls(now + RETRY).len(), 1);
+    pods.settle_last_call("1", Some(&Outcome::Evicted), now);
+    assert_eq!(pods.take_last_calls(now + RETRY * 2).len(), 0, "never twice");
 }

@@ -12,9 +12,6 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
     let mut refused: BTreeSet<(&str, &str, Option<&str>)> = BTreeSet::new();
     for request in timeline.requests.iter().copied().filter(|request| promises.is_coordinator(request)) {
         findings.facts.coordinator_requests += 1;
-        if is_pod_delete(request) {
-            findings.broken(Check::PodDeleted, request.answered, deleted(request));
-        }
         if !request.is_eviction() {
             continue;
         }
@@ -30,22 +27,6 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         }
         judge_eviction(timeline, request, findings);
     }
-}
-
-fn is_pod_delete(request: &Request) -> bool {
-    request.resource == "pods"
-        && request.subresource.is_empty()
-        && matches!(request.verb.as_str(), "delete" | "deletecollection")
-        && request.is_write()
-}
-
-fn deleted(request: &Request) -> String {
-    let pods = if request.name.is_empty() { "all pods of it" } else { &request.name };
-    let caller = request.caller();
-    format!(
-        "{caller} sent a DELETE for {}/{pods}; the API server answered {}.",
-        request.namespace, request.code
-    )
 }
 
 fn judge_eviction(timeline: &Timeline<'_>, request: &Request, findings: &mut Findings) {

@@ -1,6 +1,7 @@
 //! One honest run in plain data, and for each promise the same run with that promise broken.
 
 mod drains;
+mod last_calls;
 mod limits;
 mod run;
 

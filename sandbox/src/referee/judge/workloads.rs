@@ -107,14 +107,11 @@ fn taken_by_mechanic<'t, 'a>(
     timeline: &'t Timeline<'a>,
     promises: &'t Promises,
 ) -> impl Iterator<Item = &'a Request> + 't {
-    timeline.requests.iter().copied().filter(move |request| {
-        let delete = request.resource == "pods"
-            && request.subresource.is_empty()
-            && request.verb.starts_with("delete");
-        promises.is_coordinator(request)
-            && request.accepted()
-            && (request.is_eviction() || (delete && request.is_write()))
-    })
+    timeline
+        .requests
+        .iter()
+        .copied()
+        .filter(|request| promises.is_coordinator(request) && request.accepted() && request.is_eviction())
 }
 
 fn is_about(request: &Request, life: &PodLife<'_>) -> bool {

@@ -42,6 +42,11 @@ impl<'a> Timeline<'a> {
         self.settings_at(at).all(is)
     }
 
+    /// That may be in force at that moment.
+    pub(in crate::referee) fn maybe(&self, at: Timestamp, is: impl Fn(&Settings) -> bool) -> bool {
+        self.settings_at(at).any(is)
+    }
+
     /// How many Nodes there were, in that pool or in all.
     pub(in crate::referee) fn count_nodes(&self, pool: Option<&str>, at: Timestamp) -> usize {
         let in_pool = |node: &str| {

@@ -10,6 +10,9 @@ use crate::referee::promises::TAKES_EFFECT;
 /// For whatever a pod waits for beside its own end: another in its place, a list, an answer.
 const BETWEEN_PODS: Duration = Duration::from_secs(30);
 
+/// `NotBefore` has whole seconds, and whoever reads it a clock of its own.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(2);
+
 impl Timeline<'_> {
     /// Something that was shown for this Node destroys its VM, and to wait any longer could be too late for its pods.
     pub(in crate::referee) fn is_emergency(&self, node: &str, at: Timestamp) -> bool {
@@ -23,6 +26,17 @@ impl Timeline<'_> {
                         .any(|start| start.is_none_or(|start| start.duration_since(at) <= needed))
             }
             _ => false,
+        })
+    }
+
+    /// What destroys this Node's VM begins so soon, and people have allowed a last call before it.
+    pub(in crate::referee) fn allows_last_call(&self, node: &str, within: Duration, at: Timestamp) -> bool {
+        let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX) + CLOCKS_DIFFER;
+        self.events_of(node, at).any(|event| {
+            let event_type = &event.event.event_type;
+            let is_near = event.has_begun(at)
+                || event.starts_at(at).flatten().any(|start| start.duration_since(at) <= within);
+            is_near && self.maybe(at, |settings| settings.last_call.contains(event_type))
         })
     }
 

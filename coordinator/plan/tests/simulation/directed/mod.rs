@@ -2,6 +2,7 @@
 
 mod cancellations;
 mod events;
+mod last_call;
 mod limits;
 mod people;
 mod proof_table;

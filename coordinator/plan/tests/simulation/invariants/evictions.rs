@@ -91,3 +91,19 @@ pub(super) fn pods_that_may_stay_are_left_alone(world: &World, eviction: &Evicti
         );
     }
 }
+
+pub(super) fn budgets_are_overridden_at_the_last_moment_only(world: &World, eviction: &Eviction) {
+    let config = &world.fleet.config;
+    let grace = world.workloads[world.pods[eviction.pod.0].workload].grace.max(1);
+    let ends_it = |event: &mechanic_plan::ScheduledEvent| {
+        event.event_type().destroys()
+            && config.last_call.contains(&event.event_type())
+            && seconds_left(world, event) <= grace
+    };
+    if eviction.last_call && !world.node(eviction.machine).own_events().iter().any(ends_it) {
+        world.broken(
+            &world.machines[eviction.machine].node,
+            "a pod is deleted that its budget holds, and its machine isn't about to be destroyed",
+        );
+    }
+}

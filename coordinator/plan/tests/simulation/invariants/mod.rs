@@ -42,6 +42,7 @@ impl Invariants {
         for eviction in &deeds.evictions {
             evictions::evictions_have_a_cause(world, eviction);
             evictions::pods_that_may_stay_are_left_alone(world, eviction);
+            evictions::budgets_are_overridden_at_the_last_moment_only(world, eviction);
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use mechanic_plan::{
     Budget, BudgetOverPod, Controller, Departure, DrainOrder, DrainProgress, DrainStage, EventType, Holdup,
-    Monotonic, Plan, Pod, PodPhase, PodReport, Verdict, Wave, classify, first_wave,
+    Monotonic, Plan, Pod, PodPhase, PodReport, Surroundings, Verdict, Wave, classify, first_wave,
 };
 
 use super::{World, pods::Answer, pods::PodId, pods::PodState};
@@ -36,13 +37,15 @@ pub(crate) struct Drain {
 pub(crate) struct Eviction {
     pub(crate) machine: usize,
     pub(crate) pod: PodId,
+    /// It was deleted, though its budget held it.
+    pub(crate) last_call: bool,
 }
 
 impl Drain {
     fn new(lists_at: u64) -> Self {
         Self {
             order: DrainOrder::Stop,
-            departure: Departure { worst: EventType::Unknown, urgent: false },
+            departure: Departure::UNKNOWN,
             lists_at,
             evicting_since: None,
             clean_since: None,
@@ -104,14 +107,23 @@ impl World {
         let leaving = self.first_wave(number, drain);
         for id in self.machines[number].pods.clone() {
             let waits = drain.retry_at.get(&id).is_some_and(|at| *at > self.time);
-            let verdict = classify(&self.pod_as_seen(id), "", drain.departure, leaving);
-            if waits || verdict != Verdict::Evict || drain.evicted.contains(&id) {
+            let verdict = classify(&self.pod_as_seen(id), &self.surroundings(drain), leaving);
+            if drain.evicted.contains(&id) {
+                continue;
+            }
+            if verdict == Verdict::LastCall {
+                self.delete(id);
+                drain.evicted.insert(id);
+                evictions.push(Eviction { machine: number, pod: id, last_call: true });
+                continue;
+            }
+            if waits || verdict != Verdict::Evict {
                 continue;
             }
             match self.evict(id) {
                 Answer::Accepted => {
                     drain.evicted.insert(id);
-                    evictions.push(Eviction { machine: number, pod: id });
+                    evictions.push(Eviction { machine: number, pod: id, last_call: false });
                 }
                 Answer::HeldByBudget => {
                     drain.retry_at.insert(id, self.time + RETRY);
@@ -161,7 +173,12 @@ impl World {
     /// The first wave that isn't gone yet.
     fn first_wave(&self, number: usize, drain: &Drain) -> Wave {
         let pods: Vec<Pod> = self.machines[number].pods.iter().map(|id| self.pod_as_seen(*id)).collect();
-        first_wave(&pods, "", drain.departure)
+        first_wave(&pods, &self.surroundings(drain))
+    }
+
+    fn surroundings(&self, drain: &Drain) -> Surroundings {
+        let (departure, policy) = (drain.departure, Arc::clone(&self.fleet.config.policy));
+        Surroundings { leader_pod_uid: String::new(), departure, policy, now: self.clock().wall }
     }
 
     fn report(&self, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
@@ -169,7 +186,7 @@ impl World {
         let budget = self.budget_over(id);
         let is_ready = self.pods[id.0].state == PodState::Ready;
         let holdup = Holdup::of(is_ready, &budget).filter(|_| !drain.evicted.contains(&id));
-        let (verdict, detail) = match (classify(&pod, "", drain.departure, leaving), holdup) {
+        let (verdict, detail) = match (classify(&pod, &self.surroundings(drain), leaving), holdup) {
             (Verdict::Evict, Some(holdup)) => (holdup.verdict(), holdup.to_string()),
             (verdict, _) => (verdict, String::new()),
         };
@@ -208,12 +225,14 @@ impl World {
             namespace: "default".into(),
             name: format!("{}-{}", workload.name, id.0),
             uid: format!("{}", id.0),
+            labels: BTreeMap::new(),
             phase: PodPhase::Active,
             controller: workload.is_managed.then_some(controller),
             mirror: false,
             empty_dir: workload.empty_dir,
             asks_to_stay: workload.asks_to_stay,
             came_back: false,
+            held_by_budget: Holdup::of(pod.state == PodState::Ready, &self.budget_over(id)).is_some(),
             wave: workload.wave,
             terminating: pod.state == PodState::Terminating,
             grace: Duration::from_secs(workload.grace),

@@ -136,12 +136,17 @@ impl World {
         if !allowed {
             return Answer::HeldByBudget;
         }
+        self.delete(id);
+        Answer::Accepted
+    }
+
+    /// The pod goes, whatever budgets say.
+    pub(super) fn delete(&mut self, id: PodId) {
         self.stats.moved += 1;
-        let again = pod.moved.is_some_and(|moved| self.time - moved < 3_600);
+        let again = self.pods[id.0].moved.is_some_and(|moved| self.time - moved < 3_600);
         self.stats.moved_again += u64::from(again);
         self.pods[id.0].evicted = Some(self.time);
         self.terminate_pod(id, Some(self.time));
-        Answer::Accepted
     }
 
     /// Asks a pod to end; its controller replaces it.

@@ -1,0 +1,186 @@
+//! Label selectors, written as Kubernetes writes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+/// As it is written: `matchLabels`, `matchExpressions`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct LabelSelector {
+    match_labels: BTreeMap<String, String>,
+    match_expressions: Vec<Expression>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expression {
+    key: String,
+    operator: Operator,
+    #[serde(default)]
+    values: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+/// What the labels of a pod must be, for each key that anything is said of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Labels(BTreeMap<String, Values>);
+
+/// The values that a label may have; `None` is that there is no such label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Values {
+    Only(BTreeSet<Option<String>>),
+    AllBut(BTreeSet<Option<String>>),
+}
+
+impl Labels {
+    pub(super) fn of(selector: LabelSelector) -> Result<Self, String> {
+        let LabelSelector { match_labels, match_expressions } = selector;
+        let mut labels = Self::default();
+        for (key, value) in match_labels {
+            labels.demand(key, Values::Only([Some(value)].into()))?;
+        }
+        for Expression { key, operator, values } in match_expressions {
+            let is_list = matches!(operator, Operator::In | Operator::NotIn);
+            if is_list == values.is_empty() {
+                return Err(format!(
+                    "In and NotIn of label `{key}` need `values`, and no other operator has any"
+                ));
+            }
+            let values: BTreeSet<Option<String>> = values.into_iter().map(Some).collect();
+            let demand = match operator {
+                Operator::In => Values::Only(values),
+                Operator::NotIn => Values::AllBut(values),
+                Operator::Exists => Values::AllBut([None].into()),
+                Operator::DoesNotExist => Values::Only([None].into()),
+            };
+            labels.demand(key, demand)?;
+        }
+        Ok(labels)
+    }
+
+    fn demand(&mut self, key: String, values: Values) -> Result<(), String> {
+        let both = match self.0.remove(&key) {
+            Some(before) => before.and(&values),
+            None => values,
+        };
+        if both.is_none() {
+            return Err(format!("no label `{key}` can be all that is asked of it"));
+        }
+        self.0.insert(key, both);
+        Ok(())
+    }
+
+    /// Whether a pod with these labels matches.
+    pub(super) fn match_all(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|(key, values)| values.contain(labels.get(key)))
+    }
+
+    /// Whether no pod can match both.
+    pub(super) fn are_apart(&self, other: &Self) -> bool {
+        let mut shared = self.0.iter().filter_map(|(key, values)| Some((values, other.0.get(key)?)));
+        shared.any(|(one, two)| one.clone().and(two).is_none())
+    }
+}
+
+impl Values {
+    fn contain(&self, value: Option<&String>) -> bool {
+        match self {
+            Self::Only(only) => only.contains(&value.cloned()),
+            Self::AllBut(but) => !but.contains(&value.cloned()),
+        }
+    }
+
+    fn and(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::AllBut(one), Self::AllBut(two)) => Self::AllBut(one.union(two).cloned().collect()),
+            (Self::Only(only), values) => {
+                Self::Only(only.into_iter().filter(|value| values.contain(value.as_ref())).collect())
+            }
+            (values, Self::Only(_)) => other.clone().and(&values),
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::Only(only) if only.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(yaml: &str) -> Result<Labels, String> {
+        Labels::of(serde_saphyr::from_str(yaml).unwrap())
+    }
+
+    #[test]
+    fn each_operator_does_what_kubernetes_has_it_do() {
+        let pod = [("app".to_owned(), "web".to_owned())].into();
+        for (yaml, matches) in [
+            ("{}", true),
+            ("matchLabels: {app: web}", true),
+            ("matchLabels: {app: db}", false),
+            ("matchLabels: {tier: web}", false),
+            ("matchExpressions: [{key: app, operator: In, values: [web, db]}]", true),
+            ("matchExpressions: [{key: tier, operator: In, values: [web]}]", false),
+            ("matchExpressions: [{key: app, operator: NotIn, values: [web]}]", false),
+            ("matchExpressions: [{key: tier, operator: NotIn, values: [web]}]", true),
+            ("matchExpressions: [{key: app, operator: Exists}]", true),
+            ("matchExpressions: [{key: tier, operator: Exists}]", false),
+            ("matchExpressions: [{key: app, operator: DoesNotExist}]", false),
+            ("matchExpressions: [{key: tier, operator: DoesNotExist}]", true),
+            (
+                "{matchLabels: {app: web}, matchExpressions: [{key: app, operator: NotIn, values: [db]}]}",
+                true,
+            ),
+        ] {
+            assert_eq!(labels(yaml).unwrap().match_all(&pod), matches, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn what_no_pod_can_match_is_refused() {
+        for yaml in [
+            "{matchLabels: {app: web}, matchExpressions: [{key: app, operator: DoesNotExist}]}",
+            "matchExpressions: [{key: app, operator: In}]",
+            "matchExpressions: [{key: app, operator: Exists, values: [web]}]",
+        ] {
+            assert!(labels(yaml).is_err(), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn selectors_are_apart_where_no_value_satisfies_both() {
+        for (one, two, apart) in [
+            ("matchLabels: {app: web}", "matchLabels: {app: db}", true),
+            ("matchLabels: {app: web}", "matchLabels: {tier: db}", false),
+            (
+                "matchLabels: {app: web}",
+                "matchExpressions: [{key: app, operator: NotIn, values: [web]}]",
+                true,
+            ),
+            (
+                "matchExpressions: [{key: app, operator: Exists}]",
+                "matchExpressions: [{key: app, operator: DoesNotExist}]",
+                true,
+            ),
+            (
+                "matchExpressions: [{key: app, operator: Exists}]",
+                "matchExpressions: [{key: app, operator: NotIn, values: [a]}]",
+                false,
+            ),
+            ("{}", "matchLabels: {app: web}", false),
+        ] {
+            let (one, two) = (labels(one).unwrap(), labels(two).unwrap());
+            assert_eq!((one.are_apart(&two), two.are_apart(&one)), (apart, apart), "{one:?} {two:?}");
+        }
+    }
+}
