@@ -12,13 +12,9 @@ use mechanic_proto::v1::{
     report_request::Message, report_response::Message as Answer,
     watch_observations_response::Message as Heard,
 };
-use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec};
+use mechanic_sandbox::{azure::Vm, nodes::NodeSpec};
 use support::{House, LONG, with_token};
-use tonic::{Code, Status, transport::Channel};
-
-async fn channel(pod: &PodProcess) -> Channel {
-    Channel::from_shared(format!("http://{}:7443", pod.ip)).unwrap().connect().await.unwrap()
-}
+use tonic::{Code, Status};
 
 impl House {
     async fn probe_token(&self, node: &NodeSpec) -> String {
@@ -63,7 +59,7 @@ async fn forged(house: &House, victim: &NodeSpec) -> Vec<ReportRequest> {
 async fn refusal(house: &House, token: &str) -> Status {
     house
         .wait("a coordinator that leads refuses the stream", async || {
-            let mut probe = ProbeServiceClient::new(channel(&house.leader().await).await);
+            let mut probe = ProbeServiceClient::new(house.channel(&house.leader().await).await);
             let answer = probe.report(with_token(tokio_stream::pending(), token)).await;
             let mut answers = match answer {
                 Ok(answers) => answers.into_inner(),
@@ -96,7 +92,7 @@ async fn a_probe_moves_nothing_but_what_its_token_is_bound_to() {
     assert_eq!(refusal(&house, &without_node).await.code(), Code::PermissionDenied);
 
     // A forged node name, over a stream whose token is the own node's.
-    let mut probe = ProbeServiceClient::new(channel(&leader).await);
+    let mut probe = ProbeServiceClient::new(house.channel(&leader).await);
     let messages = forged(&house, victim).await;
     let stream = tokio_stream::StreamExt::chain(tokio_stream::iter(messages), tokio_stream::pending());
     let token = house.probe_token(own).await;
@@ -118,7 +114,7 @@ async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_a
     let node = house.node_without_coordinator();
     let mut heard = Vec::new();
     for pod in house.installation.coordinators() {
-        let mut fleet = FleetServiceClient::new(channel(&pod).await);
+        let mut fleet = FleetServiceClient::new(house.channel(&pod).await);
         let request = WatchObservationsRequest { node_name: node.name.clone() };
         heard.push(fleet.watch_observations(with_token(request, &token)).await.unwrap().into_inner());
     }
@@ -139,7 +135,7 @@ async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_a
     house.wait_for_phase(&node.name, "drained").await;
     assert_eq!(house.installation.coordinators().len(), 2);
     for pod in house.installation.coordinators() {
-        let mut fleet = FleetServiceClient::new(channel(&pod).await);
+        let mut fleet = FleetServiceClient::new(house.channel(&pod).await);
         let refused = fleet.list_nodes(ListNodesRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "{}", pod.pod);
         let listed =

@@ -3,10 +3,13 @@
 
 mod support;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap, rbac::v1::PolicyRule};
-use kube::Api;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
     azure::Event,
@@ -15,7 +18,6 @@ use mechanic_sandbox::{
 };
 use serde_json::{Value, json};
 use support::{House, kill, overlay, overlay_with_last_call, with_token};
-use tonic::transport::Endpoint;
 
 /// One thing that an account may do.
 struct Grant {
@@ -91,6 +93,13 @@ fn grants_of(rule: &PolicyRule, namespace: Option<&str>) -> Vec<Grant> {
     grants
 }
 
+impl House {
+    /// Of the Service.
+    fn address(&self) -> SocketAddr {
+        self.installation.coordinator_address().unwrap()
+    }
+}
+
 /// A reboot from its announcement to the uncordon, a leader killed on the way, settings changed, the fleet asked for.
 async fn run(house: &House) {
     let config_maps: Api<ConfigMap> = Api::namespaced(house.client.clone(), "mechanic");
@@ -99,6 +108,10 @@ async fn run(house: &House) {
     house.wait("the settings are kept", kept).await;
     house.configure(json!({"lead-time": "20m"})).await;
     house.wait("the change is kept", async || (kept().await?.get("lead-time")? == "20m").then_some(())).await;
+    // Whom probes trust, put right where somebody has broken it.
+    let broken = Patch::Merge(json!({"data": {"ca.crt": ""}}));
+    config_maps.patch("mechanic-ca", &PatchParams::default(), &broken).await.unwrap();
+    house.wait("it is put right", async || house.installation.connect(house.address()).await.ok()).await;
     house.deploy(&Workload::new("web", 6).spread(), Some(1)).await;
     let node = house.node_without_coordinator();
     let event = house.announce_reboot(node);
@@ -116,8 +129,7 @@ async fn run(house: &House) {
     house.wait_released(&node.name).await;
 
     let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
-    let address = house.installation.coordinator_address().unwrap();
-    let service = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let service = house.installation.endpoint(house.address()).await.unwrap().connect_lazy();
     house
         .wait("FleetService answers", async || {
             let mut fleet = FleetServiceClient::new(service.clone());
@@ -185,7 +197,10 @@ fn wanting<'a>(granted: &[Grant], asked: &'a [Request]) -> Vec<&'a Request> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_used_and_each_request_has_its_right() {
-    let house = House::with_nodes(4, 1).await;
+    let house = House::with(4, 1, |options| {
+        options.env.insert("MECHANIC_AUTHORITY_OVERLAP".into(), "10s".into());
+    })
+    .await;
     run(&house).await;
     house.judge().await;
 

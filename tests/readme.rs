@@ -34,7 +34,7 @@ impl Shell {
     }
 
     async fn run(&self, line: &str) -> String {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.arg("-ec").arg(format!("{}\n{line}", self.setup)).kill_on_drop(true);
         command.env("HOME", &self.home).env("TMPDIR", &self.home);
         // In place of a person: what kubectl calls to have a file edited.

@@ -58,8 +58,12 @@ impl Ground {
         let cluster = &self.world.cluster;
         let token =
             cluster.kubectl(["create", "token", "default", "--audience", "mechanic-coordinator"]).await?;
+        let authorities = cluster.run_folder().join("authorities.pem");
+        tokio::fs::write(&authorities, self.world.installation.authorities().await?).await?;
         let mut list = Command::new(cluster.programs().grpcurl());
-        list.args(["-plaintext", "-H", &format!("authorization: Bearer {}", token.trim())])
+        list.args(["-authority", "mechanic-coordinator", "-cacert"])
+            .arg(authorities)
+            .args(["-H", &format!("authorization: Bearer {}", token.trim())])
             .arg(self.world.installation.coordinator_address()?.to_string())
             .arg("mechanic.v1.FleetService/ListNodes")
             .kill_on_drop(true);

@@ -12,12 +12,14 @@ mod events;
 mod fleet;
 mod fleet_service;
 mod gate;
+mod http_server;
 mod intake;
 mod kubernetes;
 mod node_writes;
 mod planner;
 mod server;
 mod story;
+mod tls;
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
-pub use arguments::{Arguments, LogFormat};
+pub use arguments::{Arguments, CertificateFiles, LogFormat};
 
 use crate::{
     act::{Act, Effects},
@@ -37,6 +39,7 @@ use crate::{
     fleet::{AcceptedSettings, Fleet, FleetState, watch_budgets, watch_config, watch_nodes},
     fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
+    http_server::HttpServer,
     intake::{Intake, Listeners, Reviewer},
     kubernetes::Clients,
     node_writes::NodeWrites,
@@ -52,13 +55,16 @@ const LEASE: &str = "mechanic-coordinator";
 /// Where it can't start, and where it has lost the Lease: the process must end then, and start anew as a
 /// follower.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
-    let Arguments { listen, pod_name, pod_uid, pod_namespace: namespace, log: _, log_format: _ } = arguments;
+    let Arguments { listen, listen_http, pod_name, pod_uid, pod_namespace: namespace, .. } = arguments;
     let clients = Clients::new().await?;
+    let http = HttpServer::bind(listen_http).await?;
+    let ready = http.ready();
     let fleet = Arc::new(Fleet::default());
 
     // Observe.
     let watches = CancellationToken::new();
     let _stop_watches = watches.clone().drop_guard();
+    until(&watches, http.serve());
     until(&watches, watch_nodes(clients.reading.clone(), Arc::clone(&fleet)));
     until(&watches, watch_budgets(clients.reading.clone(), fleet.budgets()));
     let accepted_settings = AcceptedSettings::new(clients.acting.clone(), &namespace);
@@ -70,7 +76,18 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     );
     until(&watches, config);
 
-    // Lead, or follow; not before the claims are known, which the next epoch must be above.
+    // Who this is to callers; then lead, or follow, not before the claims are known, which the next epoch must be above.
+    let identity = tls::establish(
+        clients.acting.clone(),
+        &namespace,
+        arguments.certificate_files,
+        arguments.authority_overlap,
+    );
+    let (identity, keep_identity) = tokio::select! {
+        established = identity => established?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    until(&watches, keep_identity);
     tokio::select! {
         () = known(&fleet) => {}
         () = shutdown.cancelled() => return Ok(()),
@@ -91,10 +108,11 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     let listeners = Listeners::default();
     let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone(), listeners.clone());
     let fleet_service = FleetServiceServer::new(FleetReader { decided, listeners });
-    let fleet_service = ForwardToLeader::new(fleet_service, reviewer, leadership.clone());
-    let server = GrpcServer::bind(listen, intake, fleet_service).await?;
+    let fleet_service = ForwardToLeader::new(fleet_service, reviewer, leadership.clone(), identity.clone());
+    let server = GrpcServer::bind(listen, identity, intake, fleet_service).await?;
     // A follower is ready too, since it redirects probes.
     server.health().set_service_status("", ServingStatus::Serving).await;
+    ready.cancel();
     let serving = CancellationToken::new();
     let mut server = tokio::spawn(server.serve(serving.clone()));
 

@@ -1,4 +1,4 @@
-//! The gRPC server: intake, fleet, reflection and health on one port.
+//! The gRPC server: intake, fleet, reflection and health on one port, behind TLS.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,7 +7,6 @@ use mechanic_proto::v1::{
     fleet_service_server::FleetServiceServer, probe_service_server::ProbeServiceServer,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -15,6 +14,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     fleet_service::{FleetReader, ForwardToLeader},
     intake::Intake,
+    tls::{self, Identity},
 };
 
 /// A document of 256 KiB, the events read from it, and some room.
@@ -27,6 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A server that listens already, so that its address can be told.
 pub(crate) struct GrpcServer {
     listener: TcpListener,
+    identity: Identity,
     routes: Routes,
     health: HealthReporter,
 }
@@ -34,6 +35,7 @@ pub(crate) struct GrpcServer {
 impl GrpcServer {
     pub(crate) async fn bind(
         address: SocketAddr,
+        identity: Identity,
         intake: Intake,
         fleet: ForwardToLeader<FleetServiceServer<FleetReader>>,
     ) -> Result<Self> {
@@ -49,7 +51,7 @@ impl GrpcServer {
             .add_service(reflection)
             .add_service(fleet)
             .add_service(ProbeServiceServer::new(intake).max_decoding_message_size(MAX_REPORT));
-        Ok(Self { listener, routes, health })
+        Ok(Self { listener, identity, routes, health })
     }
 
     /// What says whether this pod is ready.
@@ -59,14 +61,12 @@ impl GrpcServer {
 
     /// Serves until `shutdown`.
     pub(crate) async fn serve(self, shutdown: CancellationToken) -> Result<()> {
+        let incoming = tls::incoming(self.listener, &self.identity);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(self.routes)
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(self.listener),
-                shutdown.clone().cancelled_owned(),
-            );
+            .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
         let cut_off = async {
             shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use support::{
-    TempFile, authority,
+    TempFile,
     coordinator::{Coordinator, Role},
     imds::{Answer, EMPTY, FREEZE, Imds},
 };
@@ -67,22 +67,16 @@ fn ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// `VmRSS` in kB of a probe that reports in plaintext or over TLS.
-async fn measure(binary: &Path, seconds: u64, tls: bool) -> u64 {
+/// `VmRSS` in kB of a probe that reports.
+async fn measure(binary: &Path, seconds: u64) -> u64 {
     let token = TempFile::new("token");
     let imds = Imds::well(EMPTY).await;
-    let authority = authority::authority();
-    let ca = TempFile::new(&authority.pem());
-    let mut command = Command::new(binary);
-    let mut coordinator = if tls {
-        command.arg("--ca-file").arg(ca.path());
-        authority::coordinator(&authority, "mechanic-coordinator").await
-    } else {
-        Coordinator::start(Role::Leads).await
-    };
-    let child = command
+    let mut coordinator = Coordinator::start(Role::Leads).await;
+    let child = Command::new(binary)
         .args(["--imds-address", &imds.address.to_string()])
         .args(["--coordinator-address", &coordinator.address.to_string()])
+        .arg("--authorities-file")
+        .arg(coordinator.authorities.path())
         .arg("--token-file")
         .arg(token.path())
         .stderr(Stdio::null())
@@ -99,11 +93,7 @@ async fn measure(binary: &Path, seconds: u64, tls: bool) -> u64 {
     }
     tokio::time::sleep(Duration::from_secs(seconds / 2)).await;
     let rss = field(pid, "VmRSS:");
-    println!(
-        "{} after {seconds} s and {} requests to the metadata service:",
-        if tls { "TLS" } else { "plaintext" },
-        imds.requests().len()
-    );
+    println!("after {seconds} s and {} requests to the metadata service:", imds.requests().len());
     println!(
         "  VmRSS {rss} kB (bar {LARGEST_RSS}), anon {} kB, file {} kB",
         field(pid, "RssAnon:"),
@@ -123,11 +113,6 @@ fn main() -> ExitCode {
     println!("binary {size} bytes (bar {LARGEST_BINARY})");
     let seconds = env::var("SECONDS").map_or(60, |seconds| seconds.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (plaintext, tls) = runtime
-        .block_on(async { tokio::join!(measure(&binary, seconds, false), measure(&binary, seconds, true)) });
-    if size <= LARGEST_BINARY && plaintext.max(tls) <= LARGEST_RSS {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    let rss = runtime.block_on(measure(&binary, seconds));
+    if size <= LARGEST_BINARY && rss <= LARGEST_RSS { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

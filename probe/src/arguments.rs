@@ -14,9 +14,10 @@ pub struct Arguments {
     #[arg(default_value = "mechanic-coordinator.mechanic.svc:7443", value_parser = address)]
     pub coordinator_address: String,
 
-    /// Authority of the coordinators' certificates, as PEM; without it the connection is plaintext
-    #[arg(long, env = "MECHANIC_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    /// The authorities that coordinators' certificates must come from, as PEM
+    #[arg(long, env = "MECHANIC_AUTHORITIES_FILE", value_name = "FILE")]
+    #[arg(default_value = "/var/run/mechanic/authorities/ca.crt")]
+    pub authorities_file: PathBuf,
 
     /// This probe's service-account token
     #[arg(long, env = "MECHANIC_TOKEN_FILE", value_name = "FILE")]

@@ -61,7 +61,7 @@ fn uplink(arguments: &Arguments) -> Uplink {
     Uplink {
         coordinators: Coordinators {
             address: arguments.coordinator_address.clone(),
-            ca_file: arguments.ca_file.clone(),
+            authorities_file: arguments.authorities_file.clone(),
             token_file: arguments.token_file.clone(),
         },
         reporter: Reporter {

@@ -24,9 +24,11 @@ impl Drop for Process {
     }
 }
 
-fn start(imds: &str, coordinator: &str, token: &TempFile) -> Process {
+fn start(imds: &Imds, coordinator: &Coordinator, token: &TempFile) -> Process {
     let child = Command::new(env!("CARGO_BIN_EXE_mechanic-probe"))
-        .args(["--imds-address", imds, "--coordinator-address", coordinator, "--log-format", "json"])
+        .args(["--imds-address", &imds.address.to_string(), "--log-format", "json"])
+        .args(["--coordinator-address", &coordinator.address.to_string(), "--authorities-file"])
+        .arg(coordinator.authorities.path())
         .arg("--token-file")
         .arg(token.path())
         .stderr(Stdio::null())
@@ -59,7 +61,7 @@ async fn a_signal_ends_it_within_a_second_whatever_it_waits_for() {
     ] {
         let imds = Imds::start(Answer::ok(support::imds::COMPUTE), events).await;
         let mut coordinator = Coordinator::start(role).await;
-        let process = start(&imds.address.to_string(), &coordinator.address.to_string(), &token);
+        let process = start(&imds, &coordinator, &token);
         coordinator.hello().await;
         let (code, took) = tokio::task::block_in_place(|| end(process, signal));
         assert_eq!(code, Some(0), "{signal}");

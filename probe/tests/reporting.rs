@@ -34,6 +34,7 @@ impl Probe {
         line.push("--node-name=node-of-the-pod".to_owned());
         line.push(format!("--imds-address={}", imds.address));
         line.push(format!("--coordinator-address={}", coordinator.address));
+        line.push(format!("--authorities-file={}", coordinator.authorities.path().display()));
         line.push(format!("--token-file={}", token.path().display()));
         line.push(format!("--boot-id-file={}", boot_id.path().display()));
         line.extend(more.iter().map(|&argument| argument.to_owned()));
@@ -203,10 +204,10 @@ async fn after_the_coordinator_is_gone_it_comes_back_with_everything_and_a_fresh
     let probe = Probe::start(&imds, &coordinator, &[]);
     coordinator.observation().await;
     probe.token.replace("token-2");
-    let address = coordinator.die().await;
+    let (address, _authorities) = coordinator.die().await;
     sleep(Duration::from_secs(1)).await;
 
-    let mut next = Coordinator::start_at(address, Role::KnowsNobody, None).await;
+    let mut next = Coordinator::start_at(address, Role::KnowsNobody).await;
     assert_eq!(next.stream().await, "Bearer token-2");
     next.becomes(Role::Silent);
     next.stream().await;

@@ -10,8 +10,8 @@ use clap::Parser;
 use mechanic_probe::arguments::Arguments;
 use support::{
     TempFile,
-    authority::{Authority, authority, coordinator},
-    coordinator::{Arrived, Coordinator, Role},
+    authority::{Authority, authority, certified},
+    coordinator::{ANY_PORT, Arrived, Coordinator, Role},
     imds::{FREEZE, Imds},
 };
 
@@ -24,10 +24,14 @@ async fn heard(authority: &Authority, mut coordinator: Coordinator) -> Vec<Arriv
         &format!("--imds-address={}", imds.address),
         &format!("--coordinator-address={}", coordinator.address),
         &format!("--token-file={}", token.path().display()),
-        &format!("--ca-file={}", ca.path().display()),
+        &format!("--authorities-file={}", ca.path().display()),
     ]);
     mechanic_probe::run(arguments, tokio::time::sleep(Duration::from_secs(3))).await.unwrap();
     coordinator.so_far()
+}
+
+async fn coordinator(authority: &Authority, name: &str) -> Coordinator {
+    Coordinator::start_as(ANY_PORT, Role::Leads, Some(certified(authority, name))).await
 }
 
 #[tokio::test]
@@ -46,6 +50,31 @@ async fn nobody_else_gets_as_much_as_its_token() {
     assert!(heard(&ours, stranger).await.is_empty());
     let misnamed = coordinator(&ours, "localhost").await;
     assert!(heard(&ours, misnamed).await.is_empty());
-    let plain = Coordinator::start(Role::Leads).await;
+    let plain = Coordinator::start_as(ANY_PORT, Role::Leads, None).await;
     assert!(heard(&ours, plain).await.is_empty());
+}
+
+/// On a first installation the authority may come after the probe, and it is replaced while probes run.
+#[tokio::test]
+async fn whom_to_trust_is_read_again_at_each_connection() {
+    let (ours, next) = (authority(), authority());
+    let mut coordinator = coordinator(&next, "mechanic-coordinator").await;
+    let imds = Imds::well(FREEZE).await;
+    let (token, authorities) = (TempFile::new("token"), TempFile::new(&ours.pem()));
+    let missing = authorities.path().with_extension("later");
+    let arguments = Arguments::parse_from([
+        "mechanic-probe",
+        &format!("--imds-address={}", imds.address),
+        &format!("--coordinator-address={}", coordinator.address),
+        &format!("--token-file={}", token.path().display()),
+        &format!("--authorities-file={}", missing.display()),
+    ]);
+    let probe = tokio::spawn(mechanic_probe::run(arguments, std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(coordinator.so_far().is_empty());
+    authorities.replace(&format!("{}{}", ours.pem(), next.pem()));
+    std::fs::rename(authorities.path(), &missing).unwrap();
+    coordinator.observation().await;
+    probe.abort();
+    std::fs::remove_file(missing).unwrap();
 }

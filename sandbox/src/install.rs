@@ -4,6 +4,7 @@
 //! The sandbox plays kubelet for these pods and for nothing else. What only a real node has is handed over through the
 //! environment: a stand-in for the Service, a kubeconfig for the in-cluster credentials, the IMDS address, a boot id.
 
+mod connect;
 mod container;
 mod course;
 mod kubelet;

@@ -20,6 +20,7 @@ use mechanic_sandbox::fault_proxy::{Effect, Fault, FaultProxy, Requests};
 use mechanic_sandbox::install::{InstallOptions, Installation, PodProcess, azure_of};
 use mechanic_sandbox::nodes::{NodeSpec, Pool};
 use mechanic_sandbox::programs::workspace;
+use tokio::io::AsyncWriteExt;
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -70,15 +71,28 @@ fn small_program_in(folder: &Path) -> PathBuf {
     script
 }
 
-/// What runs in the pods: serves gRPC health where `--listen` says, and ends on SIGTERM.
+/// What runs in the pods: serves gRPC health where `--listen` says, is ready where `--listen-http` says, and ends on
+/// SIGTERM.
 #[tokio::test]
 #[ignore = "not a test: the program that the pods of the other tests run"]
 async fn small_program() {
     let Ok(args) = std::env::var("SMALL_PROGRAM_ARGS") else { return };
     println!("started with {args:?}");
     let mut asked_to_end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-    if let Some(listen) = args.strip_prefix("--listen=") {
-        let address: SocketAddr = listen.parse().unwrap();
+    let address = |flag: &str| -> Option<SocketAddr> {
+        args.split(' ').find_map(|arg| arg.strip_prefix(flag)).map(|address| address.parse().unwrap())
+    };
+    if let Some(address) = address("--listen-http=") {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    .await;
+            }
+        });
+    }
+    if let Some(address) = address("--listen=") {
         let (_reporter, health) = tonic_health::server::health_reporter();
         let server = tonic::transport::Server::builder().add_service(health);
         tokio::spawn(server.serve(address));

@@ -182,11 +182,14 @@ impl House {
         .await;
     }
 
+    /// A connection to this coordinator.
+    pub(crate) async fn channel(&self, pod: &PodProcess) -> Channel {
+        self.installation.connect(format!("{}:7443", pod.ip)).await.unwrap()
+    }
+
     /// The pods of a node, as the leader explains them.
     pub(crate) async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
-        let leader = self.leader().await;
-        let channel = Channel::from_shared(format!("http://{}:7443", leader.ip)).unwrap();
-        let mut fleet = FleetServiceClient::new(channel.connect().await.unwrap());
+        let mut fleet = FleetServiceClient::new(self.channel(&self.leader().await).await);
         let request = ExplainNodeRequest { node_name: node.to_owned() };
         fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().pods
     }
@@ -227,12 +230,17 @@ impl House {
     pub(crate) fn logs(&self) -> String {
         let coordinators = self.installation.coordinators();
         let logs = coordinators.iter().map(|pod| {
-            let log = std::fs::read_to_string(self.installation.log(&pod.pod)).unwrap_or_default();
+            let log = self.logs_of(pod);
             let lines: Vec<&str> = log.lines().rev().take(40).collect();
             let lines: Vec<&str> = lines.into_iter().rev().collect();
             format!("--- {} on {}\n{}\n", pod.pod, pod.node, lines.join("\n"))
         });
         logs.collect()
+    }
+
+    /// What a pod of mechanic's has said.
+    pub(crate) fn logs_of(&self, pod: &PodProcess) -> String {
+        std::fs::read_to_string(self.installation.log(&pod.pod)).unwrap_or_default()
     }
 
     /// A token of an account of mechanic's.

@@ -22,7 +22,7 @@ use tonic::{
 };
 use tower::ServiceExt;
 
-use crate::intake::Reviewer;
+use crate::{intake::Reviewer, tls::Identity};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Marks a call that a follower has passed on: while the leader changes, two followers may take each other for it.
@@ -35,11 +35,17 @@ pub(crate) struct ForwardToLeader<S> {
     service: S,
     reviewer: Reviewer,
     leadership: watch::Receiver<Leadership>,
+    identity: Identity,
 }
 
 impl<S> ForwardToLeader<S> {
-    pub(crate) fn new(service: S, reviewer: Reviewer, leadership: watch::Receiver<Leadership>) -> Self {
-        Self { service, reviewer, leadership }
+    pub(crate) fn new(
+        service: S,
+        reviewer: Reviewer,
+        leadership: watch::Receiver<Leadership>,
+        identity: Identity,
+    ) -> Self {
+        Self { service, reviewer, leadership, identity }
     }
 
     /// The leader's address, or nothing where this is the leader.
@@ -68,13 +74,15 @@ where
         let unreachable = |error: tonic::transport::Error| {
             Status::unavailable(format!("the leader at {address} is not reached: {error}"))
         };
-        let leader = connect(&address).await.map_err(unreachable)?;
+        let leader = connect(&address, &self.identity).await.map_err(unreachable)?;
         leader.oneshot(request).await.map_err(unreachable)
     }
 }
 
-async fn connect(address: &str) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+/// Only to who is known to be a coordinator: the caller's token goes with it.
+async fn connect(address: &str, identity: &Identity) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
+    let endpoint = endpoint.tls_config(identity.client_config())?;
     endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await
 }
 

@@ -20,8 +20,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Coordinators {
     /// host:port of any coordinator.
     pub address: String,
-    /// The authority that coordinators' certificates come from; plaintext without one.
-    pub ca_file: Option<PathBuf>,
+    /// The authorities that coordinators' certificates come from. Read again at each connection, since they change.
+    pub authorities_file: PathBuf,
     /// Read again at each connection, since the kubelet renews it.
     pub token_file: PathBuf,
 }
@@ -46,9 +46,8 @@ impl Coordinators {
     }
 
     fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
-        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
         let uri = Uri::builder()
-            .scheme(scheme)
+            .scheme("https")
             .authority(address)
             .path_and_query("/")
             .build()
@@ -61,14 +60,15 @@ impl Coordinators {
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);
-        let Some(ca_file) = &self.ca_file else {
-            return Ok(endpoint);
-        };
-        let authority = std::fs::read(ca_file).with_context(|| {
-            format!("the coordinators' authority can't be read from {}", ca_file.display())
+        let authorities = std::fs::read(&self.authorities_file).with_context(|| {
+            format!(
+                "no coordinator can be trusted yet, since {} can't be read; coordinators announce their authority there",
+                self.authorities_file.display()
+            )
         })?;
-        let tls =
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority)).domain_name(SERVER_NAME);
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(authorities))
+            .domain_name(SERVER_NAME);
         Ok(endpoint.tls_config(tls)?)
     }
 }

@@ -1,9 +1,9 @@
-//! An authority of the test's own, and coordinators with its certificates.
+//! Authorities of the test's own, and certificates of theirs.
+
+use std::sync::LazyLock;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::{Identity, ServerTlsConfig};
-
-use super::coordinator::{Coordinator, Role};
 
 pub type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -13,9 +13,15 @@ pub fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-pub async fn coordinator(authority: &Authority, name: &str) -> Coordinator {
+/// The authority of every coordinator that isn't another's on purpose.
+pub fn usual() -> &'static Authority {
+    static USUAL: LazyLock<Authority> = LazyLock::new(authority);
+    &USUAL
+}
+
+/// What a coordinator of that name presents.
+pub fn certified(authority: &Authority, name: &str) -> ServerTlsConfig {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
-    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate.pem(), key.serialize_pem()));
-    Coordinator::start_at("127.0.0.1:0".parse().unwrap(), Role::Leads, Some(tls)).await
+    ServerTlsConfig::new().identity(Identity::from_pem(certificate.pem(), key.serialize_pem()))
 }

@@ -1,7 +1,7 @@
 //! A coordinator's `ProbeService` that writes down what it is told.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,6 +23,13 @@ use tonic::{
     Request, Response, Status, Streaming,
     transport::{Server, ServerTlsConfig},
 };
+
+use super::{
+    TempFile,
+    authority::{certified, usual},
+};
+
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What it does with a stream.
 #[derive(Clone, Debug)]
@@ -48,6 +55,8 @@ pub enum Arrived {
 
 pub struct Coordinator {
     pub address: SocketAddr,
+    /// The file of whoever trusts the usual authority.
+    pub authorities: TempFile,
     role: Arc<Mutex<Role>>,
     arrived: mpsc::UnboundedReceiver<Arrived>,
     stop: watch::Sender<bool>,
@@ -56,10 +65,14 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub async fn start(role: Role) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), role, None).await
+        Self::start_at(ANY_PORT, role).await
     }
 
-    pub async fn start_at(address: SocketAddr, role: Role, tls: Option<ServerTlsConfig>) -> Self {
+    pub async fn start_at(address: SocketAddr, role: Role) -> Self {
+        Self::start_as(address, role, Some(certified(usual(), "mechanic-coordinator"))).await
+    }
+
+    pub async fn start_as(address: SocketAddr, role: Role, tls: Option<ServerTlsConfig>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, arrived) = mpsc::unbounded_channel();
@@ -76,7 +89,8 @@ impl Coordinator {
             .add_service(ProbeServiceServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async move { serving.await.unwrap() });
-        Self { address, role, arrived, stop, server }
+        let authorities = TempFile::new(&usual().pem());
+        Self { address, authorities, role, arrived, stop, server }
     }
 
     pub fn becomes(&self, role: Role) {
@@ -89,13 +103,13 @@ impl Coordinator {
         self.stop.send_replace(false);
     }
 
-    /// Ends all streams and the port; returns where it was.
-    pub async fn die(self) -> SocketAddr {
-        let Self { address, stop, server, .. } = self;
+    /// Ends all streams and the port; returns where it was, and what probes go on to read.
+    pub async fn die(self) -> (SocketAddr, TempFile) {
+        let Self { address, authorities, stop, server, .. } = self;
         server.abort();
         let _ = server.await;
         stop.send_replace(true);
-        address
+        (address, authorities)
     }
 
     /// What arrives next.

@@ -13,12 +13,14 @@ pub fn shell(cluster: &Cluster) -> String {
     format!("export KUBECONFIG=\"{}\" PATH=\"{}:$PATH\"", kubeconfig.display(), programs.display())
 }
 
-/// Lines to try in the shell that [`shell`] makes; the last two explain `node` and follow its probe, until Ctrl-C.
+/// Lines to try in the shell (bash or zsh) that [`shell`] makes; the last two explain `node` and follow its probe, until Ctrl-C.
 pub fn look_inside(installation: &Installation, node: &str) -> Result<Vec<String>> {
     let coordinator = installation.coordinator_address()?;
     // Made anew for each call, since it expires after an hour.
     let token = "$(kubectl -n mechanic create token mechanic-coordinator --audience mechanic-coordinator)";
-    let call = format!("grpcurl -plaintext -H \"authorization: Bearer {token}\"");
+    let authorities = r"<(kubectl -n mechanic get configmap mechanic-ca -o jsonpath='{.data.ca\.crt}')";
+    let trust = format!("-cacert {authorities} -authority mechanic-coordinator");
+    let call = format!("grpcurl {trust} -H \"authorization: Bearer {token}\"");
     let about = format!("-d '{{\"nodeName\": \"{node}\"}}'");
     Ok(vec![
         "kubectl get nodes".to_owned(),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 
+/// Where the probe looks for the coordinators' authorities.
+pub(super) const AUTHORITIES: &str = "/var/run/mechanic/authorities";
 /// Where a container finds the token and authority of the API server, if the pod has any.
 pub(super) const API_CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

@@ -15,7 +15,8 @@ use kube::api::Api;
 use serde_json::json;
 
 use super::container::{
-    API_CREDENTIALS, ConfigMaps, Mounts, PodFacts, arguments, config_maps_of, environment, program_name,
+    API_CREDENTIALS, AUTHORITIES, ConfigMaps, Mounts, PodFacts, arguments, config_maps_of, environment,
+    program_name,
 };
 use super::pods::Pods;
 use super::volumes::{Volumes, token_file, write_whole};
@@ -125,6 +126,9 @@ impl Surroundings {
         }
         if let Some(token) = token_file(start.pod, &folder.join("volumes"), COORDINATOR_AUDIENCE) {
             env.insert("MECHANIC_TOKEN_FILE".into(), token.display().to_string());
+        }
+        if let Some(authorities) = mounts.real(AUTHORITIES) {
+            env.insert("MECHANIC_AUTHORITIES_FILE".into(), authorities.join("ca.crt").display().to_string());
         }
         if let Some(credentials) = mounts.real(API_CREDENTIALS) {
             let kubeconfig = self.write_kubeconfig(start.pod, folder, &credentials).await?;

@@ -13,8 +13,10 @@ use kube::api::{Api, PostParams};
 
 use super::container::PodFacts;
 
-/// The kubelet looks at ConfigMaps about once a minute.
-const CONFIG_MAP_REFRESH: Duration = Duration::from_mins(1);
+/// The kubelet looks at ConfigMaps about once a minute, or as its `--sync-frequency` says; here it is quicker, so that
+/// nobody waits for it.
+const CONFIG_MAP_REFRESH: Duration = Duration::from_secs(20);
+const UNTIL_CONFIG_MAP_EXISTS: Duration = Duration::from_secs(1);
 /// The kubelet asks for an hour where the pod doesn't say.
 const DEFAULT_TOKEN_SECONDS: i64 = 3600;
 /// This ConfigMap is the cluster's authority and never changes.
@@ -117,7 +119,7 @@ impl Volumes {
         let again = (name != ROOT_CA).then_some(CONFIG_MAP_REFRESH);
         let Some(map) = maps.get_opt(name).await? else {
             if optional {
-                return Ok(again);
+                return Ok(Some(UNTIL_CONFIG_MAP_EXISTS));
             }
             bail!("ConfigMap {name} doesn't exist");
         };

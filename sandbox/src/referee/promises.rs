@@ -38,7 +38,7 @@ const MADE_WITHOUT_LEADING: [&str; 1] = ["mechanic-ca"];
 /// What is written under `dry-run` too: reviews ask something, the Lease says who leads, and the rest is mechanic's
 /// own memory.
 const WRITTEN_IN_DRY_RUN: [&str; 3] = ["leases", "tokenreviews", "subjectaccessreviews"];
-const OWN_MEMORY: [&str; 2] = ["mechanic-accepted", "mechanic-ca"];
+const OWN_MEMORY: [&str; 3] = ["mechanic-accepted", "mechanic-authority", "mechanic-ca"];
 
 impl Default for Promises {
     fn default() -> Self {
