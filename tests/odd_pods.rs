@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -23,6 +23,7 @@ use kube::{
 };
 use mechanic_sandbox::{
     azure::Event,
+    child::Child,
     fault_proxy::{Effect, Fault, Requests},
     workloads::{Workload, create},
 };
@@ -177,6 +178,35 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     assert_eq!(claim["podsLeft"], 1, "only who tolerates the cordon and came back: {claim}");
     let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(house.client.clone());
     assert!(budgets.get_opt("twice").await.unwrap().is_some());
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+/// N1, N2 and edge 11 on a real API server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_namespace_is_going_is_waited_for_and_goes_with_it() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    house.make::<Namespace>(json!({"metadata": {"name": "going"}})).await;
+    let going = Workload::new("going", 1).on_node(&node.name).namespace("going");
+    house.deploy(&going, None).await;
+
+    // Whoever would delete what is in it at once.
+    let is_controller_manager = |child: &Arc<Child>| child.name() == "kube-controller-manager";
+    let controller_manager = house.cluster.children().find(is_controller_manager).unwrap();
+    controller_manager.freeze().unwrap();
+    house.unmake::<Namespace>("going").await;
+    let event = house.announce_reboot(node);
+    house.wait_for_phase(&node.name, "draining").await;
+    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let refused = (&going, "EvictionRefused", &["until its namespace is gone"] as &[&str]);
+    house.wait_explained(&node.name, &token, refused).await;
+    assert_eq!(going.pods(&house.client).await.unwrap()[0].metadata.deletion_timestamp, None);
+
+    controller_manager.thaw().unwrap();
+    house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(house.referee.verdict().await.facts.evictions_accepted, 0);
     house.remove(&event);
     house.wait_released(&node.name).await;
     house.judge().await;
