@@ -36,6 +36,7 @@ use crate::{
     fleet::{BudgetKey, Fleet, FleetState},
 };
 
+/// Of a list; and as much of what the watch shows is taken in at once, since each turn goes through all pods.
 const PAGE: u32 = 500;
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -83,7 +84,7 @@ impl Drain {
         let node = self.target.node_name.as_str();
         let (leader, budgets) = (self.target.leader_pod_uid.clone(), self.fleet.budgets());
         let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets)));
-        let mut watch = pin!(self.watch());
+        let mut watch = pin!(self.watch().ready_chunks(PAGE as usize));
         let mut evicting = FuturesUnordered::new();
         let mut calling = FuturesUnordered::new();
         let mut asking = FuturesUnordered::new();
@@ -148,7 +149,7 @@ impl Drain {
                 Some(_) => {}
             }
             tokio::select! {
-                event = watch.next() => course.listed |= take_in(&pods, event),
+                Some(events) = watch.next() => course.listed |= take_in(&pods, events),
                 Some(()) = evicting.next() => {}
                 Some(()) = calling.next() => {}
                 Some(()) = asking.next() => {}
@@ -256,8 +257,9 @@ impl Drain {
     fn report(&self, pods: &Shared, listed: bool, stage: DrainStage) {
         let progress = lock(pods).progress(listed, stage);
         let DrainTarget { node_name, node_uid, .. } = &self.target;
-        let known = self.fleet.read(|state| state.node(node_name).and_then(|node| node.drain.clone()));
-        if known.as_ref() != Some(&progress) {
+        let known =
+            |state: &FleetState| state.node(node_name)?.drain.as_ref().map(|known| *known == progress);
+        if self.fleet.read(known) != Some(true) {
             self.fleet.change(|state| state.drain_progress(node_name, node_uid, progress));
         }
     }
@@ -282,20 +284,22 @@ impl Course {
 }
 
 /// Takes in what the watch shows; true once a whole list has been.
-fn take_in(pods: &Shared, event: Option<watcher::Result<Event<ApiPod>>>) -> bool {
-    match event {
-        Some(Ok(Event::Init)) => lock(pods).begin_list(),
-        Some(Ok(Event::InitApply(pod))) => lock(pods).apply_listed(&pod),
-        Some(Ok(Event::InitDone)) => {
-            lock(pods).end_list();
-            return true;
+fn take_in(pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> bool {
+    let mut listed = false;
+    for event in events {
+        match event {
+            Ok(Event::Init) => lock(pods).begin_list(),
+            Ok(Event::InitApply(pod)) => lock(pods).apply_listed(&pod),
+            Ok(Event::InitDone) => {
+                lock(pods).end_list();
+                listed = true;
+            }
+            Ok(Event::Apply(pod)) => lock(pods).apply(&pod),
+            Ok(Event::Delete(pod)) => lock(pods).delete(&pod),
+            Err(error) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
         }
-        Some(Ok(Event::Apply(pod))) => lock(pods).apply(&pod),
-        Some(Ok(Event::Delete(pod))) => lock(pods).delete(&pod),
-        None => {}
-        Some(Err(error)) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
     }
-    false
+    listed
 }
 
 /// A budget over one of the pods has come to allow more.
