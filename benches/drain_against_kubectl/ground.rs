@@ -99,19 +99,22 @@ impl Ground {
         Ok(())
     }
 
-    pub(crate) fn drain_by_kubectl(&self, nodes: &[NodeSpec]) -> Result<Drain> {
+    /// By processes that each take so many nodes.
+    pub(crate) fn drain_by_kubectl(&self, nodes: &[NodeSpec], nodes_each: usize) -> Result<Drain> {
         let cluster = &self.world.cluster;
-        let start = |node: &NodeSpec| {
+        let start = |nodes: &[NodeSpec]| {
             Command::new(cluster.programs().kubectl())
                 .arg("--kubeconfig")
                 .arg(cluster.kubeconfig(User::Admin))
-                .args(["drain", &node.name, "--ignore-daemonsets"])
+                .args(["drain", "--ignore-daemonsets"])
+                .args(nodes.iter().map(|node| &node.name))
                 .stdout(std::process::Stdio::null())
                 .stderr(std::process::Stdio::null())
                 .kill_on_drop(true)
                 .spawn()
         };
-        Ok(Drain { processes: nodes.iter().map(start).collect::<std::io::Result<_>>()? })
+        let processes = nodes.chunks(nodes_each).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Drain { processes })
     }
 
     pub(crate) fn drain_by_mechanic(&self, nodes: &[NodeSpec]) -> Result<Drain> {

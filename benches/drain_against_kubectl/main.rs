@@ -2,9 +2,9 @@
 //! on one control plane, one after the other.
 //!
 //! Times run from the start of kubectl, or from the moment that Azure's document changes, to the moment that the last pod
-//! is gone from its node; mechanic's therefore hold its probe's poll, the cordon and the claim too. Requests are those of
-//! kubectl, or of both coordinators for pods and nodes, in the API server's audit log in that time; Kubernetes Events are
-//! counted apart.
+//! is gone from its node; mechanic's therefore hold its probe's poll, and are told from its first claim on as well.
+//! Requests are those of kubectl, or of both coordinators for pods and nodes, in the API server's audit log in that time;
+//! Kubernetes Events are counted apart.
 //! `PROFILE=dev` takes builds that don't ship, for a quick look. Fails where a bar or a promise is broken.
 
 // A bench is there to print.
@@ -27,7 +27,7 @@ use mechanic_sandbox::{programs::Profile, workloads::Workload};
 use ground::Ground;
 use requests::{Requests, Who};
 
-/// The shares of kubectl's time that mechanic may take.
+/// The shares that mechanic may take of the time of one `kubectl drain` of all nodes.
 const ONE_NODE: f64 = 0.25;
 const TEN_NODES: f64 = 0.5;
 /// Requests a drain may need beside one for each pod.
@@ -39,8 +39,30 @@ const OPENED: Duration = Duration::from_secs(1);
 
 /// One side of a comparison.
 struct Side {
+    name: &'static str,
     took: Duration,
+    /// mechanic's time without what came before its first claim.
+    since_claim: Option<Duration>,
     requests: Requests,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    /// As people do it: one process, which takes the nodes one after the other.
+    Kubectl,
+    /// A process for each node, side by side.
+    KubectlEach,
+    Mechanic,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kubectl => "kubectl drain",
+            Self::KubectlEach => "a kubectl each",
+            Self::Mechanic => "mechanic",
+        }
+    }
 }
 
 fn main() -> Result<ExitCode> {
@@ -52,14 +74,15 @@ async fn compare(profile: Profile) -> Result<ExitCode> {
     let mut kept = true;
 
     let one_node = [(Workload::new("web", 30), None), (Workload::new("cart", 10), Some(1))];
-    let (kubectl, mechanic) = both(&ground, 1, &one_node).await?;
+    let sides = drain_in_turn(&ground, 1, &one_node, &[Way::Kubectl, Way::Mechanic]).await?;
     println!("\n30 pods without a budget and 10 behind `maxUnavailable: 1`, on one node:");
-    kept &= tell(&kubectl, &mechanic, 40, 1, ONE_NODE);
+    kept &= tell(&sides, 40, 1, ONE_NODE);
 
     let ten_nodes = [(Workload::new("web", 300).spread(), None)];
-    let (kubectl, mechanic) = both(&ground, 10, &ten_nodes).await?;
-    println!("\n10 nodes with 30 pods each, at once (kubectl in ten processes):");
-    kept &= tell(&kubectl, &mechanic, 300, 10, TEN_NODES);
+    let sides =
+        drain_in_turn(&ground, 10, &ten_nodes, &[Way::Kubectl, Way::KubectlEach, Way::Mechanic]).await?;
+    println!("\n10 nodes with 30 pods each:");
+    kept &= tell(&sides, 300, 10, TEN_NODES);
 
     kept &= blocked(&ground).await?;
 
@@ -69,41 +92,65 @@ async fn compare(profile: Profile) -> Result<ExitCode> {
     Ok(if kept && verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The same pods on so many nodes, drained by the one and then by the other.
-async fn both(ground: &Ground, nodes: usize, workloads: &[(Workload, Option<u32>)]) -> Result<(Side, Side)> {
+/// The same pods on so many nodes, drained in one way after the other.
+async fn drain_in_turn(
+    ground: &Ground,
+    nodes: usize,
+    workloads: &[(Workload, Option<u32>)],
+    ways: &[Way],
+) -> Result<Vec<Side>> {
     let nodes = &ground.targets[..nodes];
+    let cluster = &ground.world.cluster;
     let mut sides = Vec::new();
-    for who in [Who::Kubectl, Who::Mechanic] {
+    for way in ways {
         ground.fill(nodes, workloads).await?;
         let (begun, at) = (Instant::now(), Timestamp::now());
-        let mut drain = match who {
-            Who::Kubectl => ground.drain_by_kubectl(nodes)?,
-            Who::Mechanic => ground.drain_by_mechanic(nodes)?,
+        let (who, mut drain) = match way {
+            Way::Kubectl => (Who::Kubectl, ground.drain_by_kubectl(nodes, nodes.len())?),
+            Way::KubectlEach => (Who::Kubectl, ground.drain_by_kubectl(nodes, 1)?),
+            Way::Mechanic => (Who::Mechanic, ground.drain_by_mechanic(nodes)?),
         };
         ground.all_gone(nodes, workloads).await?;
         let (took, until) = (begun.elapsed(), Timestamp::now());
         drain.end().await?;
-        let requests = Requests::of(&ground.world.cluster, who, at, until)?;
+        let claimed = match who {
+            Who::Kubectl => None,
+            Who::Mechanic => Requests::first_claim(cluster, at)?,
+        };
+        sides.push(Side {
+            name: way.name(),
+            took,
+            since_claim: claimed.and_then(|claimed| Duration::try_from(until.duration_since(claimed)).ok()),
+            requests: Requests::of(cluster, who, at, until)?,
+        });
         ground.give_back(nodes).await?;
         ground.clear(workloads).await?;
-        sides.push(Side { took, requests });
     }
-    let mechanic = sides.remove(1);
-    Ok((sides.remove(0), mechanic))
+    Ok(sides)
 }
 
-/// Says how both did, and whether mechanic kept its bars.
-fn tell(kubectl: &Side, mechanic: &Side, pods: usize, drains: usize, share: f64) -> bool {
-    for (name, Side { took, requests }) in [("kubectl drain", kubectl), ("mechanic", mechanic)] {
+/// Says how all did, and whether mechanic, the last, kept its bars against the first.
+fn tell(sides: &[Side], pods: usize, drains: usize, share: f64) -> bool {
+    let [kubectl, .., mechanic] = sides else { return false };
+    for Side { name, took, since_claim, requests } in sides {
         #[allow(clippy::cast_precision_loss, reason = "a few thousand at most")]
         let each = requests.all as f64 / pods as f64;
         println!(
-            "  {name:14} {:6.2} s   {:4} requests, {each:.2} a pod ({} evictions), {} Events",
+            "  {name:14} {:6.2} s  {:4.0}%   {:4} requests, {each:.2} a pod ({} evictions), {} Events",
             took.as_secs_f64(),
+            100.0 * took.div_duration_f64(kubectl.took),
             requests.all,
             requests.evictions,
             requests.events
         );
+        if let Some(time) = since_claim {
+            println!(
+                "  {:>14} {:6.2} s  {:4.0}%",
+                "from claim on",
+                time.as_secs_f64(),
+                100.0 * time.div_duration_f64(kubectl.took)
+            );
+        }
     }
     let bar = kubectl.took.mul_f64(share);
     let at_most = pods + BESIDE * drains;
@@ -124,7 +171,7 @@ async fn blocked(ground: &Ground) -> Result<bool> {
     let theirs = [(Workload::new("held-by-kubectl", 10), Some(0))];
     ground.fill(by_mechanic, &mine).await?;
     ground.fill(by_kubectl, &theirs).await?;
-    let mut drains = [ground.drain_by_kubectl(by_kubectl)?, ground.drain_by_mechanic(by_mechanic)?];
+    let mut drains = [ground.drain_by_kubectl(by_kubectl, 1)?, ground.drain_by_mechanic(by_mechanic)?];
     tokio::time::sleep(Duration::from_mins(1)).await;
     let from = Timestamp::now();
     tokio::time::sleep(Duration::from_mins(1)).await;

@@ -52,17 +52,32 @@ impl Requests {
 
     /// How long after `since` the first eviction came that was accepted.
     pub(crate) fn first_eviction(cluster: &Cluster, who: Who, since: Timestamp) -> Result<Option<Duration>> {
-        let log = audit_log(cluster)?;
-        let accepted = log.iter().filter(|request| {
-            let code = request["responseStatus"]["code"].as_u64().unwrap_or_default();
-            who.asked(request) && request["objectRef"]["subresource"] == "eviction" && code < 300
-        });
-        let first = accepted
-            .filter_map(|request| time(request, "requestReceivedTimestamp"))
-            .filter(|at| *at >= since)
-            .min();
+        let first = first(cluster, who, since, |request| request["objectRef"]["subresource"] == "eviction")?;
         Ok(first.and_then(|at| Duration::try_from(at.duration_since(since)).ok()))
     }
+
+    /// When mechanic's first write on a Node came after `since`, which claims and cordons it.
+    pub(crate) fn first_claim(cluster: &Cluster, since: Timestamp) -> Result<Option<Timestamp>> {
+        first(cluster, Who::Mechanic, since, |request| {
+            request["verb"] == "patch" && request["objectRef"]["resource"] == "nodes"
+        })
+    }
+}
+
+/// When the first of these requests came after `since` that was granted.
+fn first(
+    cluster: &Cluster,
+    who: Who,
+    since: Timestamp,
+    is_one: impl Fn(&Value) -> bool,
+) -> Result<Option<Timestamp>> {
+    let log = audit_log(cluster)?;
+    let granted = log.iter().filter(|request| {
+        let code = request["responseStatus"]["code"].as_u64().unwrap_or_default();
+        who.asked(request) && is_one(request) && code < 300
+    });
+    let times = granted.filter_map(|request| time(request, "requestReceivedTimestamp"));
+    Ok(times.filter(|at| *at >= since).min())
 }
 
 impl Who {
