@@ -13,17 +13,8 @@ use mechanic_proto::v1::{
     watch_observations_response::Message as Heard,
 };
 use mechanic_sandbox::{azure::Vm, nodes::NodeSpec};
-use support::{House, LONG, with_token};
+use support::{AUDIENCE, House, LONG, with_token};
 use tonic::{Code, Status};
-
-impl House {
-    async fn probe_token(&self, node: &NodeSpec) -> String {
-        let pod = self.installation.probe_on(&node.name).unwrap().pod;
-        let audience = "--audience=mechanic-coordinator";
-        let bound = format!("--bound-object-name={pod}");
-        self.token("mechanic-probe", &[audience, "--bound-object-kind=Pod", &bound]).await
-    }
-}
 
 /// What a forger says: that it is the probe of that machine, which is about to be rebooted.
 async fn forged(house: &House, victim: &NodeSpec) -> Vec<ReportRequest> {
@@ -76,20 +67,44 @@ async fn refusal(house: &House, token: &str) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_refused_with_its_reason_where_its_token_is_no_living_probes() {
+    let house = House::with_nodes(3, 1).await;
+    let [gone, renewed, _] = house.nodes.as_slice() else { panic!("three nodes") };
+    let of_gone_pod = house.probe_token(gone).await;
+    let of_other_node = house.probe_token(renewed).await;
+    let cases = [
+        (String::new(), Code::Unauthenticated, "no_token"),
+        ("made up".to_owned(), Code::Unauthenticated, "token_rejected"),
+        (house.token("mechanic-probe", &[]).await, Code::Unauthenticated, "token_rejected"),
+        (house.token("mechanic-coordinator", &[AUDIENCE]).await, Code::PermissionDenied, "not_a_probe"),
+        (house.token("mechanic-probe", &[AUDIENCE]).await, Code::PermissionDenied, "no_node"),
+    ];
+    for (token, code, reason) in cases {
+        house.refuses(&token, code, reason).await;
+    }
+    let pod = house.installation.probe_on(&gone.name).unwrap().pod;
+    house.kubectl(&["--namespace=mechanic", "delete", "pod", &pod]).await;
+    house.refuses(&of_gone_pod, Code::Unauthenticated, "token_rejected").await;
+    // The token lives as long as its pod, which outlives its Node for a while.
+    house.kubectl(&["delete", "node", &renewed.name]).await;
+    house.refuses(&of_other_node, Code::FailedPrecondition, "node_gone").await;
+}
+
+impl House {
+    async fn refuses(&self, token: &str, code: Code, reason: &str) {
+        let sample = format!("mechanic_probe_streams_refused_total{{reason=\"{reason}\"}}");
+        let leader = self.leader().await;
+        let before = self.metric(&leader, &sample).await;
+        assert_eq!(refusal(self, token).await.code(), code, "{reason}");
+        assert!(self.metric(&leader, &sample).await > before, "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_probe_moves_nothing_but_what_its_token_is_bound_to() {
     let house = House::with_nodes(4, 1).await;
     let leader = house.leader().await;
     let (own, victim) = (&house.nodes[0], &house.nodes[1]);
-
-    // No token, a wrong audience, another account, a token without a node.
-    assert_eq!(refusal(&house, "").await.code(), Code::Unauthenticated);
-    let wrong_audience = house.token("mechanic-probe", &[]).await;
-    assert_eq!(refusal(&house, &wrong_audience).await.code(), Code::Unauthenticated);
-    let audience = "--audience=mechanic-coordinator";
-    let other_account = house.token("mechanic-coordinator", &[audience]).await;
-    assert_eq!(refusal(&house, &other_account).await.code(), Code::PermissionDenied);
-    let without_node = house.token("mechanic-probe", &[audience]).await;
-    assert_eq!(refusal(&house, &without_node).await.code(), Code::PermissionDenied);
 
     // A forged node name, over a stream whose token is the own node's.
     let mut probe = ProbeServiceClient::new(house.channel(&leader).await);
@@ -110,7 +125,7 @@ async fn a_probe_moves_nothing_but_what_its_token_is_bound_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_alike() {
     let house = House::with_nodes(3, 1).await;
-    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let token = house.viewer().await;
     let node = house.node_without_coordinator();
     let mut heard = Vec::new();
     for pod in house.installation.coordinators() {
@@ -138,6 +153,9 @@ async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_a
         let mut fleet = FleetServiceClient::new(house.channel(&pod).await);
         let refused = fleet.list_nodes(ListNodesRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "{}", pod.pod);
+        let stranger = house.token("mechanic-probe", &[AUDIENCE]).await;
+        let refused = fleet.list_nodes(with_token(ListNodesRequest::default(), &stranger)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "who may not get nodes");
         let listed =
             fleet.list_nodes(with_token(ListNodesRequest::default(), &token)).await.unwrap().into_inner();
         assert_eq!(listed.nodes.len(), 3);

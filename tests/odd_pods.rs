@@ -142,7 +142,7 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
 
     let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], support::NOTICE));
     house.wait_for_phase(&node.name, "draining").await;
-    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let token = house.viewer().await;
     for expected in [
         (&single, "BlockedForGood", &["only pod", "single", "a second replica"] as &[&str]),
         (&twice, "BlockedForGood", &["more than one", "second, twice"]),

@@ -128,7 +128,7 @@ async fn run(house: &House) {
     house.remove(&event);
     house.wait_released(&node.name).await;
 
-    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let token = house.viewer().await;
     let service = house.installation.endpoint(house.address()).await.unwrap().connect_lazy();
     house
         .wait("FleetService answers", async || {

@@ -102,7 +102,7 @@ async fn r1_u19_a_dry_run_writes_nothing() {
     let before = house.node(&node.name).await;
     let event = house.announce_reboot(node);
     // The API server is asked about each pod, and nothing comes of it.
-    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let token = house.viewer().await;
     for expected in [
         (&web, "Evict", &["in a dry run; the API server would evict it now"] as &[&str]),
         (&held, "BlockedForGood", &["held", "`maxUnavailable: 0`"]),

@@ -56,8 +56,9 @@ impl Ground {
     /// Waits until the leader says of every node that its probe is heard.
     async fn all_heard(&self, count: usize) -> Result<()> {
         let cluster = &self.world.cluster;
-        let token =
-            cluster.kubectl(["create", "token", "default", "--audience", "mechanic-coordinator"]).await?;
+        let token = cluster
+            .kubectl("-n mechanic create token mechanic-viewer --audience mechanic-coordinator".split(' '))
+            .await?;
         let authorities = cluster.run_folder().join("authorities.pem");
         tokio::fs::write(&authorities, self.world.installation.authorities().await?).await?;
         let mut list = Command::new(cluster.programs().grpcurl());

@@ -1,23 +1,32 @@
-//! What kubelets ask, in plain HTTP, since their gRPC probes speak no TLS. Open to everybody, and says nothing but yes or no.
+//! What kubelets and Prometheus ask, in plain HTTP: the gRPC probes of the former speak no TLS. Open to everybody.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A server that listens already.
 pub(crate) struct HttpServer {
     listener: TcpListener,
+    metrics: Metrics,
     ready: CancellationToken,
 }
 
 impl HttpServer {
-    pub(crate) async fn bind(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn bind(address: SocketAddr, metrics: Metrics) -> Result<Self> {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
-        Ok(Self { listener, ready: CancellationToken::new() })
+        Ok(Self { listener, metrics, ready: CancellationToken::new() })
     }
 
     /// Cancelled once probes and people can be served.
@@ -27,7 +36,7 @@ impl HttpServer {
 
     /// Serves for as long as the process.
     pub(crate) async fn serve(self) {
-        let ready = self.ready;
+        let Self { listener, metrics, ready } = self;
         let is_ready = async move || {
             if ready.is_cancelled() {
                 (StatusCode::OK, "ready")
@@ -35,8 +44,17 @@ impl HttpServer {
                 (StatusCode::SERVICE_UNAVAILABLE, "starting")
             }
         };
-        let routes = Router::new().route("/livez", get(async || "alive")).route("/readyz", get(is_ready));
-        if let Err(error) = axum::serve(self.listener, routes).await {
+        let metrics = async move || match metrics.text() {
+            Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),
+            Err(error) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, "text/plain")], error.to_string())
+            }
+        };
+        let routes = Router::new()
+            .route("/livez", get(async || "alive"))
+            .route("/readyz", get(is_ready))
+            .route("/metrics", get(metrics));
+        if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "no kubelet is answered any more");
         }
     }

@@ -6,6 +6,7 @@
 
 mod act;
 mod arguments;
+mod callers;
 mod clock;
 mod drain;
 mod events;
@@ -15,6 +16,7 @@ mod gate;
 mod http_server;
 mod intake;
 mod kubernetes;
+mod metrics;
 mod node_writes;
 mod planner;
 mod server;
@@ -34,14 +36,16 @@ pub use arguments::{Arguments, CertificateFiles, LogFormat};
 
 use crate::{
     act::{Act, Effects},
+    callers::Callers,
     drain::Evictions,
     events::Events,
     fleet::{AcceptedSettings, Fleet, FleetState, watch_budgets, watch_config, watch_nodes},
     fleet_service::{FleetReader, ForwardToLeader},
     gate::Gate,
     http_server::HttpServer,
-    intake::{Intake, Listeners, Reviewer},
+    intake::{Intake, Listeners},
     kubernetes::Clients,
+    metrics::Metrics,
     node_writes::NodeWrites,
     planner::Decided,
     server::GrpcServer,
@@ -57,7 +61,8 @@ const LEASE: &str = "mechanic-coordinator";
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
     let Arguments { listen, listen_http, pod_name, pod_uid, pod_namespace: namespace, .. } = arguments;
     let clients = Clients::new().await?;
-    let http = HttpServer::bind(listen_http).await?;
+    let metrics = Metrics::new();
+    let http = HttpServer::bind(listen_http, metrics.clone()).await?;
     let ready = http.ready();
     let fleet = Arc::new(Fleet::default());
 
@@ -104,12 +109,19 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
 
     // Serve.
     let (decide, decided) = watch::channel(None);
-    let reviewer = Reviewer::new(clients.reading.clone(), &namespace);
+    let callers = Callers::new(clients.reading.clone(), &namespace, metrics.clone());
     let listeners = Listeners::default();
-    let intake = Intake::new(Arc::clone(&fleet), reviewer.clone(), leadership.clone(), listeners.clone());
+    let intake = Intake::new(
+        Arc::clone(&fleet),
+        callers.clone(),
+        leadership.clone(),
+        listeners.clone(),
+        metrics.clone(),
+    );
     let fleet_service = FleetServiceServer::new(FleetReader { decided, listeners });
-    let fleet_service = ForwardToLeader::new(fleet_service, reviewer, leadership.clone(), identity.clone());
-    let server = GrpcServer::bind(listen, identity, intake, fleet_service).await?;
+    let fleet_service =
+        ForwardToLeader::new(fleet_service, callers, leadership.clone(), identity.clone(), metrics.clone());
+    let server = GrpcServer::bind(listen, identity, metrics, intake, fleet_service).await?;
     // A follower is ready too, since it redirects probes.
     server.health().set_service_status("", ServingStatus::Serving).await;
     ready.cancel();

@@ -14,13 +14,17 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     fleet_service::{FleetReader, ForwardToLeader},
     intake::Intake,
+    metrics::Metrics,
     tls::{self, Identity},
 };
 
 /// A document of 256 KiB, the events read from it, and some room.
 const MAX_REPORT: usize = 1024 * 1024;
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection whose other end is gone without a farewell is noticed within these two.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A probe needs one; people's tools a few.
+const STREAMS_PER_CONNECTION: u32 = 16;
 /// A stream that is still open after this long is dropped: by itself the server would wait for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -28,6 +32,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct GrpcServer {
     listener: TcpListener,
     identity: Identity,
+    metrics: Metrics,
     routes: Routes,
     health: HealthReporter,
 }
@@ -36,6 +41,7 @@ impl GrpcServer {
     pub(crate) async fn bind(
         address: SocketAddr,
         identity: Identity,
+        metrics: Metrics,
         intake: Intake,
         fleet: ForwardToLeader<FleetServiceServer<FleetReader>>,
     ) -> Result<Self> {
@@ -51,7 +57,7 @@ impl GrpcServer {
             .add_service(reflection)
             .add_service(fleet)
             .add_service(ProbeServiceServer::new(intake).max_decoding_message_size(MAX_REPORT));
-        Ok(Self { listener, identity, routes, health })
+        Ok(Self { listener, identity, metrics, routes, health })
     }
 
     /// What says whether this pod is ready.
@@ -61,10 +67,11 @@ impl GrpcServer {
 
     /// Serves until `shutdown`.
     pub(crate) async fn serve(self, shutdown: CancellationToken) -> Result<()> {
-        let incoming = tls::incoming(self.listener, &self.identity);
+        let incoming = tls::incoming(self.listener, &self.identity, self.metrics);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
         let cut_off = async {

@@ -16,12 +16,19 @@ use mechanic_sandbox::{
     world::{World, WorldOptions},
 };
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{Request, transport::Channel};
 
 /// Longer than anything takes that works, on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// Notice of an event: enough for any drain here, and within the default of `lead-time`.
 pub(crate) const NOTICE: Duration = Duration::from_mins(9);
+
+/// Whom tokens for mechanic are made for.
+pub(crate) const AUDIENCE: &str = "--audience=mechanic-coordinator";
 
 /// A workload, the reason code of one of its pods, and what must stand in the sentence.
 pub(crate) type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
@@ -187,6 +194,23 @@ impl House {
         self.installation.connect(format!("{}:7443", pod.ip)).await.unwrap()
     }
 
+    /// A sample of a coordinator's metrics, by its name and labels as Prometheus shows them.
+    pub(crate) async fn metric(&self, pod: &PodProcess, sample: &str) -> f64 {
+        let mut stream = TcpStream::connect((pod.ip, 8080)).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
+    }
+
+    /// A token as the probe on this node has it.
+    pub(crate) async fn probe_token(&self, node: &NodeSpec) -> String {
+        let pod = self.installation.probe_on(&node.name).unwrap().pod;
+        let bound = format!("--bound-object-name={pod}");
+        self.token("mechanic-probe", &[AUDIENCE, "--bound-object-kind=Pod", &bound]).await
+    }
+
     /// The pods of a node, as the leader explains them.
     pub(crate) async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
         let mut fleet = FleetServiceClient::new(self.channel(&self.leader().await).await);
@@ -241,6 +265,11 @@ impl House {
     /// What a pod of mechanic's has said.
     pub(crate) fn logs_of(&self, pod: &PodProcess) -> String {
         std::fs::read_to_string(self.installation.log(&pod.pod)).unwrap_or_default()
+    }
+
+    /// A token of who may ask `FleetService`.
+    pub(crate) async fn viewer(&self) -> String {
+        self.token("mechanic-viewer", &[AUDIENCE]).await
     }
 
     /// A token of an account of mechanic's.

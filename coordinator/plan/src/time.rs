@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::{
+    Timestamp,
+    fmt::{rfc2822, strtime, temporal},
+};
+
+const LAST_YEAR: i16 = 9999;
 
 /// A moment on the coordinator's own clock that counts suspension (`CLOCK_BOOTTIME`), as time since that
 /// clock's start. Only moments of the same process may be compared.
@@ -38,7 +43,15 @@ pub struct Now {
 pub fn parse_not_before(raw: &str) -> Option<Timestamp> {
     static RFC_1123: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     let raw = raw.trim();
-    RFC_1123.parse_timestamp(raw).ok().or_else(|| raw.parse().ok())
+    let exact = RFC_1123.parse_timestamp(raw).ok().or_else(|| raw.parse().ok());
+    exact.or_else(|| is_in_last_year(raw).then_some(Timestamp::MAX))
+}
+
+/// The last day of the last year is more than a [`Timestamp`] can hold. It must not count as unreadable, which is now.
+fn is_in_last_year(raw: &str) -> bool {
+    let rfc_1123 = strtime::parse("%a, %d %b %Y %H:%M:%S GMT", raw).ok().and_then(|time| time.year());
+    let rfc_3339 = || temporal::Pieces::parse(raw).ok().map(|pieces| pieces.date().year());
+    rfc_1123.or_else(rfc_3339) == Some(LAST_YEAR)
 }
 
 #[cfg(test)]
@@ -57,6 +70,14 @@ mod tests {
             assert_eq!(parse_not_before(raw), Some(expected), "{raw}");
         }
         assert!(parse_not_before("Tue, 1 Dec 2026 08:00:00 GMT").is_some());
+    }
+
+    #[test]
+    fn the_end_of_the_last_year_is_far_away_and_not_unreadable() {
+        let expected: Timestamp = "9999-06-01T00:00:00Z".parse().unwrap();
+        for raw in ["Fri, 31 Dec 9999 23:59:59 GMT", "9999-12-31T23:59:59Z", "9999-06-01T00:00:00Z"] {
+            assert!(parse_not_before(raw).is_some_and(|time| time >= expected), "{raw}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What every call of `FleetService` passes: who calls is asked first, then the leader answers.
+//! What every call of `FleetService` passes: who calls, and whether they may, is asked first; then the leader answers.
 //!
 //! A call is passed on as it came and its answer as it is, so that neither a new call nor a field that only the
 //! leader's version knows needs anything here.
@@ -22,7 +22,7 @@ use tonic::{
 };
 use tower::ServiceExt;
 
-use crate::{intake::Reviewer, tls::Identity};
+use crate::{callers::Callers, metrics::Metrics, tls::Identity};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Marks a call that a follower has passed on: while the leader changes, two followers may take each other for it.
@@ -33,19 +33,21 @@ const FORWARDED: HeaderName = HeaderName::from_static("mechanic-forwarded");
 #[derive(Clone)]
 pub(crate) struct ForwardToLeader<S> {
     service: S,
-    reviewer: Reviewer,
+    callers: Callers,
     leadership: watch::Receiver<Leadership>,
     identity: Identity,
+    metrics: Metrics,
 }
 
 impl<S> ForwardToLeader<S> {
     pub(crate) fn new(
         service: S,
-        reviewer: Reviewer,
+        callers: Callers,
         leadership: watch::Receiver<Leadership>,
         identity: Identity,
+        metrics: Metrics,
     ) -> Self {
-        Self { service, reviewer, leadership, identity }
+        Self { service, callers, leadership, identity, metrics }
     }
 
     /// The leader's address, or nothing where this is the leader.
@@ -64,7 +66,7 @@ where
 {
     async fn answer(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let metadata = MetadataMap::from_headers(request.headers().clone());
-        self.reviewer.caller(&metadata).await?;
+        self.callers.reader(&metadata).await.inspect_err(|refusal| self.metrics.call_refused(refusal))?;
         let Some(address) = self.leader_elsewhere()? else {
             return self.service.oneshot(request).await.map_err(|never| match never {});
         };

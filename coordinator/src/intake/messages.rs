@@ -7,6 +7,10 @@ use mechanic_proto::v1;
 
 use crate::fleet::{Polls, Row, Seen};
 
+/// Events of one document, and machines of one event: a scale set has at most 1,000.
+const MOST_EVENTS: usize = 1000;
+const MOST_RESOURCES: usize = 1000;
+
 pub(super) fn vm(message: &v1::VirtualMachine) -> ProbeVm {
     ProbeVm { vm_id: message.vm_id.clone(), reference: VmReference::parse(&message.resource_id) }
 }
@@ -25,11 +29,15 @@ fn duration(field: Option<&prost_types::Duration>) -> Duration {
     field.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default()
 }
 
+/// A document that is longer than any of Azure's is read in part, and then proves nothing absent.
 pub(super) fn seen(message: v1::Observation) -> Seen {
+    let events = message.events.len();
+    let whole =
+        events <= MOST_EVENTS && message.events.iter().all(|event| event.resources.len() <= MOST_RESOURCES);
     Seen {
-        complete: message.unreadable_entries.is_empty(),
+        complete: whole && message.unreadable_entries.is_empty(),
         document_number: message.document_number,
-        events: message.events.into_iter().map(event).collect(),
+        events: message.events.into_iter().take(MOST_EVENTS).map(event).collect(),
     }
 }
 
@@ -40,7 +48,7 @@ fn event(message: v1::ScheduledEvent) -> ScheduledEvent {
         status: message.status,
         not_before: message.not_before,
         description: message.description,
-        resources: message.resources,
+        resources: message.resources.into_iter().take(MOST_RESOURCES).collect(),
         resource_type: message.resource_type,
         source: message.source,
         // Negative is unknown, as in the document itself.
@@ -67,5 +75,18 @@ mod tests {
         assert_eq!(with(None), None);
         assert_eq!(with(Some(prost_types::Duration { seconds: -1, nanos: 0 })), None);
         assert_eq!(with(Some(prost_types::Duration { seconds: 9, nanos: 0 })), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_proves_nothing_absent() {
+        let with = |events: usize, resources: usize| {
+            let event = v1::ScheduledEvent { resources: vec!["vm".into(); resources], ..Default::default() };
+            seen(v1::Observation { events: vec![event; events], ..Default::default() })
+        };
+        assert!(with(MOST_EVENTS, 1).complete);
+        let long = with(MOST_EVENTS + 1, 1);
+        assert_eq!((long.complete, long.events.len()), (false, MOST_EVENTS));
+        let wide = with(1, MOST_RESOURCES + 1);
+        assert_eq!((wide.complete, wide.events[0].resources.len()), (false, MOST_RESOURCES));
     }
 }

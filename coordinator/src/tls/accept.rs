@@ -18,6 +18,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::transport::server::Connected;
 
 use super::Identity;
+use crate::metrics::{Metrics, Open};
 
 /// Twice what 5,000 probes need, and what they may take at 40 kB each is within the coordinator's memory.
 const CONNECTIONS: usize = 10_000;
@@ -31,14 +32,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn incoming(
     listener: TcpListener,
     identity: &Identity,
+    metrics: Metrics,
 ) -> impl Stream<Item = io::Result<Connection>> + use<> {
     let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(accept(listener, acceptor, sender));
+    tokio::spawn(accept(listener, acceptor, sender, metrics));
     ReceiverStream::new(receiver)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, sender: mpsc::Sender<io::Result<Connection>>) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    sender: mpsc::Sender<io::Result<Connection>>,
+    metrics: Metrics,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         // Who comes when there is no room waits in the kernel's queue.
@@ -49,7 +56,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, sender: mpsc::Send
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(shake_hands(stream, acceptor.clone(), permit, sender.clone()));
+                tokio::spawn(shake_hands(stream, acceptor.clone(), permit, sender.clone(), metrics.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -64,14 +71,23 @@ async fn shake_hands(
     acceptor: TlsAcceptor,
     permit: OwnedSemaphorePermit,
     sender: mpsc::Sender<io::Result<Connection>>,
+    metrics: Metrics,
 ) {
     // Messages are small and each is waited for.
     let _ = stream.set_nodelay(true);
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         // Nobody takes it where the server has ended.
-        Ok(Ok(stream)) => drop(sender.send(Ok(Connection { stream, _permit: permit })).await),
-        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-        Err(_) => tracing::debug!("a handshake took too long"),
+        Ok(Ok(stream)) => drop(
+            sender.send(Ok(Connection { stream, _permit: permit, _counted: metrics.connection() })).await,
+        ),
+        Ok(Err(error)) => {
+            metrics.handshake_failed("tls");
+            tracing::debug!(%error, "a handshake failed");
+        }
+        Err(_) => {
+            metrics.handshake_failed("timeout");
+            tracing::debug!("a handshake took too long");
+        }
     }
 }
 
@@ -79,6 +95,7 @@ async fn shake_hands(
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     _permit: OwnedSemaphorePermit,
+    _counted: Open,
 }
 
 impl Connected for Connection {

@@ -12,8 +12,8 @@ use tonic::{
 const SERVER_NAME: &str = "mechanic-coordinator";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node that vanishes sends no farewell; without pings an idle stream would look alive for ever.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Addresses, trust and token.
 #[derive(Clone, Debug)]

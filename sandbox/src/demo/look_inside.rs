@@ -17,7 +17,7 @@ pub fn shell(cluster: &Cluster) -> String {
 pub fn look_inside(installation: &Installation, node: &str) -> Result<Vec<String>> {
     let coordinator = installation.coordinator_address()?;
     // Made anew for each call, since it expires after an hour.
-    let token = "$(kubectl -n mechanic create token mechanic-coordinator --audience mechanic-coordinator)";
+    let token = "$(kubectl -n mechanic create token mechanic-viewer --audience mechanic-coordinator)";
     let authorities = r"<(kubectl -n mechanic get configmap mechanic-ca -o jsonpath='{.data.ca\.crt}')";
     let trust = format!("-cacert {authorities} -authority mechanic-coordinator");
     let call = format!("grpcurl {trust} -H \"authorization: Bearer {token}\"");

@@ -1,22 +1,20 @@
-//! Who calls: asked of the API server, never read from a message.
+//! What the API server says of a token, and of who holds it.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
-use kube::{Api, Client, api::PostParams};
-use tonic::{Status, metadata::MetadataMap};
+use k8s_openapi::api::{
+    authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+};
+use kube::{Api, Client, Resource, api::PostParams, core::ClusterResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Refusal;
 
 /// The audience that a caller's token must be made for.
 const AUDIENCE: &str = "mechanic-coordinator";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Asks the API server about tokens.
-#[derive(Clone)]
-pub(crate) struct Reviewer {
-    client: Client,
-    probe_account: String,
-}
 
 /// A Node that a token is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,26 +23,19 @@ pub(crate) struct BoundNode {
     pub(crate) uid: String,
 }
 
-impl Reviewer {
-    /// Accepts probes of this namespace.
-    pub(crate) fn new(client: Client, namespace: &str) -> Self {
-        Self { client, probe_account: format!("system:serviceaccount:{namespace}:mechanic-probe") }
+/// Asks the API server.
+#[derive(Clone)]
+pub(super) struct Reviews {
+    client: Client,
+}
+
+impl Reviews {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
     }
 
-    /// The Node that the calling probe's token is bound to.
-    ///
-    /// # Errors
-    /// A refusal that tells the probe what is wrong with its token.
-    pub(crate) async fn probe(&self, metadata: &MetadataMap) -> Result<BoundNode, Status> {
-        bound_node(&self.caller(metadata).await?, &self.probe_account)
-    }
-
-    /// Any caller that the API server knows.
-    ///
-    /// # Errors
-    /// A refusal that tells the caller what is wrong with its token.
-    pub(crate) async fn caller(&self, metadata: &MetadataMap) -> Result<UserInfo, Status> {
-        let token = bearer(metadata)?;
+    /// Who holds the token.
+    pub(super) async fn token(&self, token: &str) -> Result<UserInfo, Refusal> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: Some(token.to_owned()),
@@ -52,43 +43,66 @@ impl Reviewer {
             },
             ..TokenReview::default()
         };
-        let reviews = Api::<TokenReview>::all(self.client.clone());
-        let parameters = PostParams::default();
-        let answer = tokio::time::timeout(TIMEOUT, reviews.create(&parameters, &review))
-            .await
-            .map_err(|_| Status::unavailable("the API server did not review the token in time; try again"))?
-            .map_err(|error| {
-                // The request holds the token; what is said of its failure must not.
-                tracing::warn!(%error, "a token could not be reviewed");
-                Status::unavailable("the API server could not review the token; try again")
-            })?;
+        let answer = self.ask(&review).await?;
         accepted(answer.status.unwrap_or_default())
     }
-}
 
-fn bearer(metadata: &MetadataMap) -> Result<&str, Status> {
-    metadata
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .filter(|token| !token.is_empty())
-        .ok_or_else(|| Status::unauthenticated("the call carries no `authorization: Bearer` token"))
+    /// Whether this user may `get nodes`.
+    pub(super) async fn may_get_nodes(&self, user: UserInfo) -> Result<(), Refusal> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: user.username,
+                uid: user.uid,
+                groups: user.groups,
+                extra: user.extra,
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some("get".to_owned()),
+                    resource: Some("nodes".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answer = self.ask(&review).await?;
+        let allowed = answer.status.is_some_and(|status| status.allowed && status.denied != Some(true));
+        allowed.then_some(()).ok_or(Refusal::NotAReader)
+    }
+
+    async fn ask<K>(&self, review: &K) -> Result<K, Refusal>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let reviews = Api::<K>::all(self.client.clone());
+        let parameters = PostParams::default();
+        match tokio::time::timeout(TIMEOUT, reviews.create(&parameters, review)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                // The request may hold a token; what is said of its failure must not.
+                tracing::warn!(%error, kind = %K::kind(&()), "a review was not made");
+                Err(Refusal::NotReviewed)
+            }
+            Err(_) => Err(Refusal::NotReviewed),
+        }
+    }
 }
 
 /// A wrong audience comes back as `authenticated` absent, not false.
-fn accepted(status: TokenReviewStatus) -> Result<UserInfo, Status> {
+fn accepted(status: TokenReviewStatus) -> Result<UserInfo, Refusal> {
     let audience = status.audiences.iter().flatten().any(|audience| audience == AUDIENCE);
     match (status.authenticated, status.user) {
         (Some(true), Some(user)) if audience => Ok(user),
-        _ => Err(Status::unauthenticated(format!(
-            "the API server doesn't accept the token for audience {AUDIENCE}"
-        ))),
+        _ => Err(Refusal::TokenRejected),
     }
 }
 
-fn bound_node(user: &UserInfo, probe_account: &str) -> Result<BoundNode, Status> {
+pub(super) fn bound_node(user: &UserInfo, probe_account: &str) -> Result<BoundNode, Refusal> {
     if user.username.as_deref() != Some(probe_account) {
-        return Err(Status::permission_denied(format!("only {probe_account} may report")));
+        return Err(Refusal::NotAProbe);
     }
     let claim = |key: &str| {
         let values = user.extra.as_ref()?.get(&format!("authentication.kubernetes.io/{key}"))?;
@@ -99,7 +113,7 @@ fn bound_node(user: &UserInfo, probe_account: &str) -> Result<BoundNode, Status>
     };
     match (claim("node-name"), claim("node-uid")) {
         (Some(name), Some(uid)) => Ok(BoundNode { name, uid }),
-        _ => Err(Status::permission_denied("the token is not bound to a node")),
+        _ => Err(Refusal::NoNode),
     }
 }
 
@@ -157,15 +171,5 @@ mod tests {
         assert!(accepted(status(Some(false), AUDIENCE)).is_err());
         assert!(accepted(status(Some(true), "api")).is_err());
         assert!(accepted(TokenReviewStatus::default()).is_err());
-    }
-
-    #[test]
-    fn only_a_bearer_token_is_taken() {
-        for (value, ok) in [("Bearer abc", true), ("Bearer ", false), ("Basic abc", false)] {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("authorization", value.parse().unwrap());
-            assert_eq!(bearer(&metadata).is_ok(), ok, "{value}");
-        }
-        assert!(bearer(&MetadataMap::new()).is_err());
     }
 }

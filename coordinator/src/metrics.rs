@@ -1,0 +1,219 @@
+//! What Prometheus is told. Names and labels are a public contract, documented in `docs/metrics.md`.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use strum::VariantNames;
+
+use crate::callers::Refusal;
+
+/// All of them; clones share what they count.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    connections: Gauge,
+    failed_handshakes: Family<ByReason, Counter>,
+    token_reviews: Family<ByResult, Counter>,
+    streams: Gauge,
+    refused_streams: Family<ByReason, Counter>,
+    ended_streams: Family<ByReason, Counter>,
+    messages: Family<ByKind, Counter>,
+    held_back_messages: Counter,
+    refused_calls: Family<ByReason, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+/// What the labels can be, so that each is there, as 0, before it first happens.
+const FAILED_HANDSHAKES: [&str; 2] = ["tls", "timeout"];
+const ENDED_STREAMS: [&str; 5] = ["closed", "replaced", "silent", "not_leading", "node_gone"];
+const RESULTS: [&str; 3] = ["accepted", "rejected", "failed"];
+const KINDS: [&str; 3] = ["hello", "observation", "heartbeat"];
+
+fn by_result(registry: &mut Registry) -> Family<ByResult, Counter> {
+    let family = Family::<ByResult, Counter>::default();
+    registry.register("token_reviews", "Tokens that the API server was asked about", family.clone());
+    for result in RESULTS {
+        drop(family.get_or_create(&ByResult { result }));
+    }
+    family
+}
+
+fn by_kind(registry: &mut Registry) -> Family<ByKind, Counter> {
+    let family = Family::<ByKind, Counter>::default();
+    registry.register("probe_messages", "Messages of probes", family.clone());
+    for kind in KINDS {
+        drop(family.get_or_create(&ByKind { kind }));
+    }
+    family
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("mechanic");
+        let mut gauge = |name, help| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let connections = gauge("connections", "Connections to the gRPC port that are open");
+        let streams = gauge("probe_streams", "Probes that report now");
+        let held_back_messages = Counter::default();
+        registry.register(
+            "probe_messages_held_back",
+            "Messages of probes that had to wait, since their probe sends too many",
+            held_back_messages.clone(),
+        );
+        let mut family = |name, help, reasons: &[&'static str]| {
+            let family = Family::<ByReason, Counter>::default();
+            registry.register(name, help, family.clone());
+            for reason in reasons {
+                drop(family.get_or_create(&ByReason { reason }));
+            }
+            family
+        };
+        let refusals = Refusal::VARIANTS;
+        Self {
+            connections,
+            streams,
+            held_back_messages,
+            failed_handshakes: family("handshakes_failed", "TLS handshakes that failed", &FAILED_HANDSHAKES),
+            refused_streams: family("probe_streams_refused", "Probes that were not let in", refusals),
+            ended_streams: family("probe_streams_ended", "Probes' streams that have ended", &ENDED_STREAMS),
+            refused_calls: family("fleet_calls_refused", "Calls of FleetService not answered", refusals),
+            token_reviews: by_result(&mut registry),
+            messages: by_kind(&mut registry),
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// As text for Prometheus.
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Counts a connection until it is dropped.
+    pub(crate) fn connection(&self) -> Open {
+        Open::new(&self.connections)
+    }
+
+    pub(crate) fn handshake_failed(&self, reason: &'static str) {
+        self.failed_handshakes.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn token_reviewed<T>(&self, answer: &Result<T, Refusal>) {
+        let result = match answer {
+            Ok(_) => "accepted",
+            Err(Refusal::NotReviewed) => "failed",
+            Err(_) => "rejected",
+        };
+        self.token_reviews.get_or_create(&ByResult { result }).inc();
+    }
+
+    /// Counts a probe's stream until it is dropped.
+    pub(crate) fn stream(&self) -> Open {
+        Open::new(&self.streams)
+    }
+
+    pub(crate) fn stream_refused(&self, refusal: &Refusal) {
+        self.refused_streams.get_or_create(&ByReason { reason: refusal.into() }).inc();
+    }
+
+    pub(crate) fn stream_ended(&self, reason: &'static str) {
+        self.ended_streams.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn message(&self, kind: &'static str) {
+        self.messages.get_or_create(&ByKind { kind }).inc();
+    }
+
+    pub(crate) fn message_held_back(&self) {
+        self.held_back_messages.inc();
+    }
+
+    pub(crate) fn call_refused(&self, refusal: &Refusal) {
+        self.refused_calls.get_or_create(&ByReason { reason: refusal.into() }).inc();
+    }
+}
+
+/// Something that is counted as long as it is there.
+pub(crate) struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The first column of the table, in which counters have the `_total` of their samples.
+    fn documented() -> BTreeSet<String> {
+        let lines = include_str!("../../docs/metrics.md").lines();
+        let names = lines.filter_map(|line| line.strip_prefix("| `mechanic_")?.split_once('`'));
+        names.map(|(name, _)| format!("mechanic_{name}")).collect()
+    }
+
+    #[test]
+    fn docs_metrics_md_lists_exactly_the_metrics_there_are() {
+        let text = Metrics::new().text().unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let names = types.map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        });
+        assert_eq!(names.collect::<BTreeSet<_>>(), documented());
+    }
+
+    #[test]
+    fn docs_metrics_md_names_every_value_of_a_label() {
+        let docs = include_str!("../../docs/metrics.md");
+        let text = Metrics::new().text().unwrap();
+        let values = text.lines().filter_map(|line| line.split('"').nth(1));
+        for value in values {
+            assert!(docs.contains(&format!("`{value}`")), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_counts_until_it_is_dropped() {
+        let metrics = Metrics::new();
+        let open = metrics.stream();
+        assert!(metrics.text().unwrap().contains("mechanic_probe_streams 1"));
+        drop(open);
+        assert!(metrics.text().unwrap().contains("mechanic_probe_streams 0"));
+        metrics.stream_refused(&Refusal::NoToken);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("mechanic_probe_streams_refused_total{reason=\"no_token\"} 1"), "{text}");
+    }
+}
