@@ -239,3 +239,39 @@ async fn a_pod_that_has_taken_the_name_of_one_whose_eviction_was_on_its_way_stay
     house.wait_released(&node.name).await;
     house.judge().await;
 }
+
+/// The garbage collector's part in pods whose DaemonSet is gone, which is why mechanic needn't ask for DaemonSets.
+#[tokio::test(flavor = "multi_thread")]
+async fn u1_u2_edge_18_an_orphan_of_a_daemon_set_is_a_naked_pod_or_no_pod_at_all() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    let agent = Workload::new("agent", 1);
+    create(&house.client, &agent.daemon_set().unwrap()).await.unwrap();
+    agent.ready(&house.client, house.nodes.len(), LONG).await.unwrap();
+    let dangling = Workload::new("dangling", 1).on_node(&node.name);
+    let mut pod = dangling.bare_pod().unwrap();
+    pod.metadata.owner_references = serde_json::from_value(json!([{
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "gone", "controller": true,
+        "uid": "6e7d0fd6-5b1c-4a3e-8a57-0d1c6a1f9b10",
+    }]))
+    .unwrap();
+    create(&house.client, &pod).await.unwrap();
+    house
+        .wait("the garbage collector takes it", async || {
+            dangling.pods(&house.client).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+
+    house.kubectl(&["delete", "daemonset", "agent", "--cascade=orphan"]).await;
+    let event = house.announce_reboot(node);
+    let claim = house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(claim["podsLeft"], 1, "it outlives the reboot, and nothing would bring it back: {claim}");
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], support::NOTICE));
+    let claim = house.wait_for_phase(&node.name, "drained").await;
+    assert_eq!(claim["podsLeft"], Value::Null, "it would be lost where it is: {claim}");
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}

@@ -154,7 +154,9 @@ fn tell(sides: &[Side], pods: usize, drains: usize, share: f64) -> bool {
     }
     let bar = kubectl.took.mul_f64(share);
     let at_most = pods + BESIDE * drains;
-    let (fast, sparing) = (mechanic.took <= bar, mechanic.requests.all <= at_most);
+    // kubectl is told to drain; mechanic has decided so with its claim.
+    let (drained_in, asked) = (mechanic.since_claim.unwrap_or(mechanic.took), mechanic.requests.all);
+    let (fast, sparing) = (drained_in <= bar, asked <= at_most);
     println!(
         "  bars: {:.2} s{}, {at_most} requests{}",
         bar.as_secs_f64(),
