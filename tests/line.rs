@@ -107,25 +107,6 @@ async fn imds_failing_in_any_way_in_mid_event_releases_nothing() {
     house.judge().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn edge_28_where_the_leader_itself_is_hit_everything_else_goes_and_the_leader_stays() {
-    let house = House::with_nodes(4, 1).await;
-    let leader = house.leader().await;
-    let node = house.nodes.iter().find(|node| node.name == leader.node).unwrap();
-    let web = Workload::new("web", 6).spread();
-    house.deploy(&web, None).await;
-    let event = house.announce_reboot(node);
-    let claim = house.wait_for_phase(&node.name, "drained").await;
-    assert_eq!(claim["podsLeft"], 1, "{claim}");
-    assert_eq!(pods_of(&house, &node.name, &["web"]).await, 0);
-    assert_eq!(house.leader().await.uid, leader.uid, "the leader evicted itself");
-    let finished = notes(&house, &node.name, "DrainFinished").await;
-    assert!(finished.iter().any(|note| note.contains(&leader.pod)), "{finished:?}");
-    house.remove(&event);
-    house.wait_released(&node.name).await;
-    house.judge().await;
-}
-
 async fn pods_of(house: &House, node: &str, apps: &[&str]) -> usize {
     let parameters = ListParams::default().fields(&format!("spec.nodeName={node}"));
     let pods = Api::<Pod>::all(house.client.clone()).list(&parameters).await.unwrap();
@@ -150,17 +131,6 @@ async fn steps(house: &House, node: &str) -> Vec<String> {
             let events = events_on(house, node).await;
             let told: Vec<String> = events.into_iter().filter_map(|event| event.reason).collect();
             told.contains(&"Released".to_owned()).then_some(told)
-        })
-        .await
-}
-
-async fn notes(house: &House, node: &str, reason: &str) -> Vec<String> {
-    house
-        .wait(&format!("the Event {reason}"), async || {
-            let events = events_on(house, node).await;
-            let of_reason = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
-            let notes: Vec<String> = of_reason.filter_map(|event| event.note).collect();
-            (!notes.is_empty()).then_some(notes)
         })
         .await
 }

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// UID of this pod, which is never evicted by itself.
     #[arg(long, env = "POD_UID")]
     pub pod_uid: String,
+    /// The Node that this pod is on: where that is about to be hit, another coordinator is to lead.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
     /// Namespace of this pod, of the Lease and of the ConfigMap.
     #[arg(long, env = "POD_NAMESPACE")]
     pub pod_namespace: String,
@@ -86,6 +89,7 @@ mod tests {
             "--listen-http=127.0.0.1:8080",
             "--pod-name=a",
             "--pod-uid=u",
+            "--node-name=n",
             "--pod-namespace=mechanic",
         ];
         Arguments::try_parse_from(usual.iter().chain(more))

@@ -10,4 +10,5 @@ mod tracked;
 mod turns;
 
 pub(crate) use evict::Evictions;
+pub(crate) use pod_view::is_ready;
 pub(crate) use task::{Drain, DrainTarget, Instructions};

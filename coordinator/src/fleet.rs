@@ -14,11 +14,10 @@ mod polls;
 mod record;
 mod state;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering};
 
+use mechanic_leadership::Circumstances;
+use mechanic_plan::ClaimOnNode;
 use tokio::sync::Notify;
 
 pub(crate) use accepted_settings::AcceptedSettings;
@@ -38,14 +37,21 @@ const CREDIBLE_EPOCH_STEP: u64 = 1_000_000;
 /// The shared [`FleetState`].
 #[derive(Default)]
 pub(crate) struct Fleet {
+    /// The Node that this process runs on.
+    own_node: String,
     state: Mutex<FleetState>,
     changed: Notify,
     relist: Notify,
     budgets: Arc<Budgets>,
-    highest_claim_epoch: Arc<AtomicU64>,
+    circumstances: Circumstances,
 }
 
 impl Fleet {
+    /// Nothing is known yet.
+    pub(crate) fn new(own_node: &str) -> Self {
+        Self { own_node: own_node.to_owned(), ..Self::default() }
+    }
+
     /// Reads the state without waking anybody.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&FleetState) -> T) -> T {
         read(&self.lock())
@@ -78,15 +84,22 @@ impl Fleet {
         Arc::clone(&self.budgets)
     }
 
-    /// The highest credible epoch in any claim, kept current for the elector.
-    pub(crate) fn highest_claim_epoch(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.highest_claim_epoch)
+    /// What the elector must know, kept current: the highest credible epoch in any claim, and whether this process's own
+    /// node is held.
+    pub(crate) fn circumstances(&self) -> Circumstances {
+        self.circumstances.clone()
     }
 
-    fn note_epoch(&self, epoch: u64) {
-        let known = self.highest_claim_epoch.load(Ordering::Relaxed);
-        if epoch <= known.saturating_add(CREDIBLE_EPOCH_STEP) {
-            self.highest_claim_epoch.fetch_max(epoch, Ordering::Relaxed);
+    fn note_claim(&self, view: &NodeView) {
+        if view.name == self.own_node {
+            let is_held = view.claim != ClaimOnNode::None;
+            self.circumstances.stands_back.store(is_held, Ordering::Relaxed);
+        }
+        if let ClaimOnNode::Readable(claim) = &view.claim {
+            let highest = &self.circumstances.highest_claim_epoch;
+            if claim.epoch <= highest.load(Ordering::Relaxed).saturating_add(CREDIBLE_EPOCH_STEP) {
+                highest.fetch_max(claim.epoch, Ordering::Relaxed);
+            }
         }
     }
 

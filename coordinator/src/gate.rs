@@ -1,12 +1,19 @@
 //! The one gate for writes: each asks the settings and the Permit immediately before it is sent, and may not
 //! outlive the Permit.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use kube::core::Status;
 use mechanic_leadership::{NotLeading, Permit, Permits};
 use mechanic_plan::Config;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::fleet::Fleet;
 
@@ -18,6 +25,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Gate {
     permits: Permits,
     fleet: Arc<Fleet>,
+    closed: Arc<AtomicBool>,
+    /// Writes that have been sent and not answered.
+    sent: Arc<watch::Sender<usize>>,
 }
 
 /// What a write is for, and so what keeps it back.
@@ -60,7 +70,15 @@ impl WriteError {
 
 impl Gate {
     pub(crate) fn new(permits: Permits, fleet: Arc<Fleet>) -> Self {
-        Self { permits, fleet }
+        Self { permits, fleet, closed: Arc::default(), sent: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Lets nothing pass any more, and returns when each write that was sent has its answer, or has waited for it for as long as
+    /// it may.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let mut sent = self.sent.subscribe();
+        let _ = tokio::time::timeout(REQUEST_TIMEOUT, sent.wait_for(|sent| *sent == 0)).await;
     }
 
     /// Whether this process leads now.
@@ -75,7 +93,7 @@ impl Gate {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         self.check(intent)?;
-        send(self.permits.check()?, request).await
+        self.send(self.permits.check()?, request).await
     }
 
     /// Renews the Lease, then sends: for what must not be done on an old Permit.
@@ -86,7 +104,7 @@ impl Gate {
     ) -> Result<T, WriteError> {
         let permit = self.permits.renew().await?;
         self.check(intent)?;
-        send(permit, request).await
+        self.send(permit, request).await
     }
 
     fn check(&self, intent: Intent<'_>) -> Result<(), WriteError> {
@@ -97,7 +115,39 @@ impl Gate {
             };
             (state.settings().config, opted_out)
         });
-        held_back(intent, &config, opted_out).map_or(Ok(()), |why| Err(WriteError::HeldBack(why)))
+        let closed = self.closed.load(Ordering::Relaxed).then_some("this process is about to end");
+        let why = closed.or_else(|| held_back(intent, &config, opted_out));
+        why.map_or(Ok(()), |why| Err(WriteError::HeldBack(why)))
+    }
+
+    async fn send<T>(
+        &self,
+        permit: Permit,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        let _sent = Sent::one(&self.sent);
+        match tokio::time::timeout(REQUEST_TIMEOUT.min(permit.remaining), request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
+            Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
+            Err(_) => Err(WriteError::Unknown("it took too long".to_owned())),
+        }
+    }
+}
+
+/// A write that waits for its answer, for as long as it does.
+struct Sent<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Sent<'a> {
+    fn one(sent: &'a watch::Sender<usize>) -> Self {
+        sent.send_modify(|sent| *sent += 1);
+        Self(sent)
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|sent| *sent -= 1);
     }
 }
 
@@ -109,15 +159,6 @@ fn held_back(intent: Intent<'_>, config: &Config, opted_out: bool) -> Option<&'s
         Intent::Tell => None,
         Intent::Disrupt(_) if config.paused => Some("mechanic is paused"),
         Intent::Disrupt(_) => opted_out.then_some("the node is opted out"),
-    }
-}
-
-async fn send<T>(permit: Permit, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-    match tokio::time::timeout(REQUEST_TIMEOUT.min(permit.remaining), request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
-        Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
-        Err(_) => Err(WriteError::Unknown("it took too long".to_owned())),
     }
 }
 

@@ -21,6 +21,7 @@ mod node_writes;
 mod planner;
 mod server;
 mod story;
+mod succession;
 mod tls;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::{
     node_writes::NodeWrites,
     planner::Decided,
     server::GrpcServer,
+    succession::Successors,
 };
 
 const LEASE: &str = "mechanic-coordinator";
@@ -59,12 +61,13 @@ const LEASE: &str = "mechanic-coordinator";
 /// Where it can't start, and where it has lost the Lease: the process must end then, and start anew as a
 /// follower.
 pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
-    let Arguments { listen, listen_http, pod_name, pod_uid, pod_namespace: namespace, .. } = arguments;
+    let Arguments { listen, listen_http, pod_name, pod_uid, node_name, pod_namespace: namespace, .. } =
+        arguments;
     let clients = Clients::new().await?;
     let metrics = Metrics::new();
     let http = HttpServer::bind(listen_http, metrics.clone()).await?;
     let ready = http.ready();
-    let fleet = Arc::new(Fleet::default());
+    let fleet = Arc::new(Fleet::new(&node_name));
 
     // Observe.
     let watches = CancellationToken::new();
@@ -103,7 +106,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         clients.electing,
         &candidate,
         Timing::default(),
-        fleet.highest_claim_epoch(),
+        fleet.circumstances(),
         stand_down.clone(),
     )?;
 
@@ -130,6 +133,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
 
     // Plan and act.
     let gate = Gate::new(permits, Arc::clone(&fleet));
+    let successors = Successors::new(clients.reading.clone(), &namespace, &node_name, &pod_uid);
     let effects = Effects {
         fleet,
         leader_pod_uid: pod_uid,
@@ -141,7 +145,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         accepted_settings,
     };
     let outcome = tokio::select! {
-        outcome = lead(Arc::new(effects), gate, leadership, decide, &shutdown) => outcome,
+        outcome = lead(Arc::new(effects), gate, leadership, decide, &successors, &shutdown) => outcome,
         // A coordinator that nobody can report to must not lead.
         ended = &mut server => return ended?.and_then(|()| bail!("the gRPC server has ended")),
     };
@@ -154,21 +158,34 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
     outcome
 }
 
-/// Plans and acts whenever this process leads; returns once it is told to stop, or has led and doesn't any more.
+/// Plans and acts whenever this process leads; returns once it is told to stop, has led and doesn't any more, or hands over
+/// since its own node is about to be hit.
 async fn lead(
     effects: Arc<Effects>,
     gate: Gate,
     mut leadership: watch::Receiver<Leadership>,
     decide: watch::Sender<Option<Decided>>,
+    successors: &Successors,
     shutdown: &CancellationToken,
 ) -> Result<()> {
+    let shutdown = &shutdown.child_token();
     loop {
         let now = leadership.borrow_and_update().clone();
         match now {
             Leadership::Leading { epoch } => {
                 tracing::info!(epoch, "leading");
                 let act = Act::new(Arc::clone(&effects));
-                planner::run(epoch, act, &gate, leadership.clone(), &decide, shutdown).await;
+                let hand_over = async {
+                    let why = successors.wanted(decide.subscribe()).await;
+                    tracing::info!(epoch, "no longer leading: {why}");
+                    shutdown.cancel();
+                };
+                let plan = planner::run(epoch, act, &gate, leadership.clone(), &decide, shutdown);
+                tokio::pin!(plan);
+                tokio::select! {
+                    () = &mut plan => {}
+                    () = hand_over => plan.await,
+                }
                 decide.send_replace(None);
                 // What ended it is not seen yet, or it was the order to stop.
                 if !shutdown.is_cancelled() {

@@ -52,7 +52,11 @@ pub(crate) async fn run(
         let not_before = Instant::now() + COALESCE;
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => {
+                // In order: what was sent has its answer before anybody else may lead.
+                gate.close().await;
+                break;
+            }
             _ = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. })) => break,
             () = fleet.changed() => {}
             () = act.next_end() => {}

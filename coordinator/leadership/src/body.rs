@@ -37,7 +37,7 @@ pub(crate) fn answer(
         _ if named == candidate.holder => NOT_OURS.to_owned(),
         _ => named,
     });
-    let renewed = if verdict == Verdict::Free { 0 } else { FAR_FUTURE_SECONDS };
+    let renewed = if verdict.is_free() { 0 } else { FAR_FUTURE_SECONDS };
     spec.renew_time = Some(MicroTime(Timestamp::from_second(renewed).unwrap_or(Timestamp::MAX)));
     spec.lease_duration_seconds = Some(seconds);
     let seen = spec.lease_transitions.unwrap_or(0);
@@ -185,6 +185,7 @@ mod tests {
         let cases = [
             ("held", Some(lease(Some("other"), Some(3))), wait, "other", false, 5),
             ("free", Some(lease(Some("other"), Some(7))), Verdict::Free, "other", true, 7),
+            ("given back", Some(lease(Some(""), Some(1))), Verdict::GivenBack, "", true, 5),
             ("ours", Some(lease(Some("me_1"), Some(7))), Verdict::Mine, "me_1", false, 7),
             ("our name by hand", Some(lease(Some("me_1"), Some(7))), wait, NOT_OURS, false, 7),
             ("our name by hand, aged", Some(lease(Some("me_1"), Some(7))), Verdict::Free, NOT_OURS, true, 7),

@@ -1,6 +1,12 @@
 //! The loop: follow until the Lease is free, then lead until it is lost or given back.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio::{
@@ -33,6 +39,8 @@ pub(crate) struct Campaign<E> {
     pub(crate) timing: Timing,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) renewals: mpsc::UnboundedReceiver<Asked>,
+    /// Others are to have the Lease first.
+    pub(crate) stands_back: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -54,6 +62,7 @@ impl<E: Elector> Campaign<E> {
     async fn follow(&mut self, mut watch: LeaseWatch) -> bool {
         let begun = self.clock.now().boot;
         let mut not_before = begun;
+        let mut free_since = None;
         loop {
             let now = self.clock.now().boot;
             let look = self.time_to_look(begun, now).max(not_before);
@@ -63,6 +72,11 @@ impl<E: Elector> Campaign<E> {
                 Some(asked) = self.renewals.recv() => answer(asked, Err(NotLeading::Following)),
                 news = watch.next() => self.heard(&news),
                 () = sleep(look.since(now)) => {
+                    free_since = self.record.lock().is_free(now).then(|| free_since.unwrap_or(now));
+                    if let Some(leaves) = self.leaves_to_others(free_since, now) {
+                        not_before = leaves;
+                        continue;
+                    }
                     let outcome = self.attempt().await;
                     if self.announce_leading() {
                         return true;
@@ -75,6 +89,12 @@ impl<E: Elector> Campaign<E> {
                 }
             }
         }
+    }
+
+    /// Until when a Lease that has been free since then is left to others, if it is.
+    fn leaves_to_others(&self, free_since: Option<Boottime>, now: Boottime) -> Option<Boottime> {
+        let until = free_since? + self.timing.stand_back();
+        (self.stands_back.load(Ordering::Relaxed) && now < until).then_some(until)
     }
 
     fn heard(&self, news: &News) {
@@ -92,7 +112,7 @@ impl<E: Elector> Campaign<E> {
     fn time_to_look(&self, begun: Boottime, now: Boottime) -> Boottime {
         match self.record.lock().verdict(now) {
             None => begun + self.timing.lease_duration(),
-            Some(Verdict::Free | Verdict::Mine) => now,
+            Some(Verdict::Free | Verdict::GivenBack | Verdict::Mine) => now,
             Some(Verdict::Wait { until }) => until + JUST_AFTER,
         }
     }

@@ -46,7 +46,7 @@ pub use candidate::{Candidate, InvalidCandidate};
 pub use leadership::{Ending, Leader, Leadership};
 pub use permit::{NotLeading, Permit};
 pub use permits::Permits;
-pub use start::{StartError, start, start_on_clock};
+pub use start::{Circumstances, StartError, start, start_on_clock};
 pub use timing::{InvalidTiming, Timing};
 
 /// Annotation on the Lease: `host:port` where the leader serves gRPC, for redirects.

@@ -74,6 +74,8 @@ pub(crate) struct Tenure {
     pub(crate) since: Boottime,
     /// When the last write that succeeded was sent.
     pub(crate) renewed: Boottime,
+    /// How long it waits before its first write.
+    pub(crate) settle: Duration,
 }
 
 /// Rule 6: a Permit holds while BOOTTIME is before `sent` + permit, and the two clocks agree as they did at `sent`.
@@ -92,7 +94,7 @@ pub(crate) fn judge(
     if now.boot >= end {
         return Err(NotLeading::Lapsed { ago: now.boot.since(end) });
     }
-    let settled = tenure.since + timing.settle();
+    let settled = tenure.since + tenure.settle;
     if now.boot < settled {
         return Err(NotLeading::TooSoon { remaining: settled.since(now.boot) });
     }
@@ -118,7 +120,12 @@ mod tests {
     #[test]
     fn rule_6() {
         let timing = Timing::default();
-        let tenure = Tenure { epoch: 7, since: at(100_000, 0).boot, renewed: at(120_000, 0).boot };
+        let tenure = Tenure {
+            epoch: 7,
+            since: at(100_000, 0).boot,
+            renewed: at(120_000, 0).boot,
+            settle: timing.settle(),
+        };
         let sent = at(120_000, 0);
         let ms = Duration::from_millis;
         let cases = [
@@ -144,7 +151,12 @@ mod tests {
     #[test]
     fn a_new_leader_waits_until_its_predecessors_requests_have_landed() {
         let timing = Timing::default();
-        let tenure = Tenure { epoch: 1, since: at(100_000, 0).boot, renewed: at(99_900, 0).boot };
+        let tenure = Tenure {
+            epoch: 1,
+            since: at(100_000, 0).boot,
+            renewed: at(99_900, 0).boot,
+            settle: timing.settle(),
+        };
         let sent = at(99_900, 0);
         let ms = Duration::from_millis;
         assert_eq!(
@@ -159,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_contested_lease_gives_no_permit() {
-        let tenure = Tenure { epoch: 1, since: at(0, 0).boot, renewed: at(0, 0).boot };
-        assert_eq!(judge(&tenure, None, &at(50_000, 0), &Timing::default()), Err(NotLeading::Contested));
+        let timing = Timing::default();
+        let tenure =
+            Tenure { epoch: 1, since: at(0, 0).boot, renewed: at(0, 0).boot, settle: timing.settle() };
+        assert_eq!(judge(&tenure, None, &at(50_000, 0), &timing), Err(NotLeading::Contested));
     }
 }

@@ -1,5 +1,7 @@
 //! All that the guard remembers about the Lease: transitions without I/O, on times that are handed in.
 
+use std::time::Duration;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use thiserror::Error;
 
@@ -69,11 +71,14 @@ pub(crate) struct Record {
     standing: Standing,
     highest_epoch: u64,
     transitions: i32,
+    /// How long this process will have to wait, by the last acquiring write.
+    settle: Duration,
 }
 
 impl Record {
     pub(crate) fn new(candidate: Candidate, timing: Timing) -> Self {
         Self {
+            settle: timing.settle(),
             candidate,
             timing,
             observation: None,
@@ -99,7 +104,7 @@ impl Record {
         }
         // Who has lost the Lease never takes it again: the process ends.
         let verdict = match (&self.standing, verdict) {
-            (Standing::Lost { .. }, Verdict::Free) => Verdict::Wait { until: now },
+            (Standing::Lost { .. }, verdict) if verdict.is_free() => Verdict::Wait { until: now },
             _ => verdict,
         };
         self.read = Some(Read {
@@ -130,7 +135,7 @@ impl Record {
             return Err(Refused::Unread);
         }
         match (write.purpose, read.verdict) {
-            (Purpose::Acquire, Verdict::Free | Verdict::Mine)
+            (Purpose::Acquire, Verdict::Free | Verdict::GivenBack | Verdict::Mine)
             | (Purpose::Renew | Purpose::StepDown, Verdict::Mine) => {}
             _ => return Err(Refused::NotOurs),
         }
@@ -144,6 +149,10 @@ impl Record {
         match write.purpose {
             Purpose::Acquire => {
                 let epoch = self.epoch_to_write(claims);
+                self.settle = match read.verdict {
+                    Verdict::GivenBack => self.timing.settle_after_hand_over(),
+                    _ => self.timing.settle(),
+                };
                 write.annotate(&self.candidate.address, epoch);
                 if create {
                     write.transitions(self.transitions.saturating_add(1));
@@ -185,7 +194,7 @@ impl Record {
                 Standing::Leading { tenure: Tenure { renewed: sent.boot, ..*tenure }, sent: Some(sent) }
             }
             Standing::Following => {
-                let tenure = Tenure { epoch, since: now, renewed: sent.boot };
+                let tenure = Tenure { epoch, since: now, renewed: sent.boot, settle: self.settle };
                 Standing::Leading { tenure, sent: Some(sent) }
             }
             other => other.clone(),
@@ -258,6 +267,11 @@ impl Record {
             lease_duration: self.timing.lease_duration(),
         };
         Some(verdict(self.observation.as_ref()?, &own, now))
+    }
+
+    /// Whether anybody may take it, by what was seen last.
+    pub(crate) fn is_free(&self, now: Boottime) -> bool {
+        self.verdict(now).is_some_and(Verdict::is_free)
     }
 
     /// Who leads, by what was seen last.

@@ -1,6 +1,9 @@
 //! Wiring.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 use http::{HeaderValue, header::USER_AGENT};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -37,20 +40,27 @@ pub enum StartError {
     Client(#[from] kube::Error),
 }
 
+/// What the election depends on and only the coordinator knows; kept current by it.
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// The highest epoch in any claim. It is read whenever the Lease is taken, so have the claims listed before.
+    pub highest_claim_epoch: Arc<AtomicU64>,
+    /// This process won't last, so others are to have a free Lease first.
+    pub stands_back: Arc<AtomicBool>,
+}
+
 /// Stands for election until `shutdown` is cancelled or the Lease is lost.
 ///
-/// The Lease gets a client of its own, made from `client_config`, without kube's retries. `highest_claim_epoch` is the
-/// highest epoch that the coordinator has seen in any claim; it is read whenever the Lease is taken, so have the claims
-/// listed before. In `shutdown`, stop all work first and cancel then: from that moment there is no Permit, and the Lease
+/// The Lease gets a client of its own, made from `client_config`, without kube's retries. In `shutdown`, stop all work first and cancel then: from that moment there is no Permit, and the Lease
 /// is given back. Must be called within a tokio runtime.
 pub fn start(
     client_config: Config,
     candidate: &Candidate,
     timing: Timing,
-    highest_claim_epoch: Arc<AtomicU64>,
+    circumstances: Circumstances,
     shutdown: CancellationToken,
 ) -> Result<(Permits, watch::Receiver<Leadership>, JoinHandle<Ending>), StartError> {
-    start_on_clock(client_config, candidate, timing, Clock::system(), highest_claim_epoch, shutdown)
+    start_on_clock(client_config, candidate, timing, Clock::system(), circumstances, shutdown)
 }
 
 /// As [`start`], on a clock that may be wrong.
@@ -59,10 +69,11 @@ pub fn start_on_clock(
     candidate: &Candidate,
     timing: Timing,
     clock: Clock,
-    highest_claim_epoch: Arc<AtomicU64>,
+    circumstances: Circumstances,
     shutdown: CancellationToken,
 ) -> Result<(Permits, watch::Receiver<Leadership>, JoinHandle<Ending>), StartError> {
     candidate.validate()?;
+    let Circumstances { highest_claim_epoch, stands_back } = circumstances;
     // A retry inside the client would send a write long after the time that its Permit is counted from.
     client_config.default_retry = false;
     name_client(&mut client_config);
@@ -89,6 +100,7 @@ pub fn start_on_clock(
         timing,
         leadership,
         renewals: renewals_asked,
+        stands_back,
         shutdown,
     };
     Ok((permits, leadership_seen, tokio::spawn(campaign.run(watch))))

@@ -90,6 +90,17 @@ impl Timing {
         self.settle
     }
 
+    /// The same where the Lease was given back: whoever held it had an answer to each request before.
+    #[must_use]
+    pub fn settle_after_hand_over(&self) -> Duration {
+        self.settle / 2
+    }
+
+    /// How long a candidate that stands back leaves a free Lease to others.
+    pub(crate) fn stand_back(&self) -> Duration {
+        self.lease_duration / 5
+    }
+
     /// The longest that one call to the API server may take.
     pub(crate) fn call_timeout(&self) -> Duration {
         self.lease_duration / 3

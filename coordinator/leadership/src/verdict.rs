@@ -18,6 +18,8 @@ const LONGEST_DURATION: u32 = 4;
 pub(crate) enum Verdict {
     /// Anybody may take it.
     Free,
+    /// Anybody may take it, and whoever held it has stopped all work before.
+    GivenBack,
     /// A write of this process made it what it is.
     Mine,
     /// Somebody else's, until it has been unchanged up to this moment.
@@ -32,6 +34,13 @@ pub(crate) struct Attempt {
     pub(crate) epoch: u64,
     /// Of the Lease written to; unknown for one that is being created.
     pub(crate) uid: Option<String>,
+}
+
+impl Verdict {
+    /// Whether anybody may take it.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self, Self::Free | Self::GivenBack)
+    }
 }
 
 impl Attempt {
@@ -67,7 +76,7 @@ pub(crate) fn verdict(observation: &Observation, own: &Own<'_>, now: Boottime) -
     }
     // Rule 4.
     if holder.is_empty() && spec.lease_duration_seconds == Some(1) {
-        return Verdict::Free;
+        return Verdict::GivenBack;
     }
     let declared =
         Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0));
@@ -134,10 +143,10 @@ mod tests {
             ("3 absent for a whole duration", Seen::Absent, None, 116, Verdict::Free),
             ("3 absent, and we are the last holder", Seen::Absent, Some(98), 101, Verdict::Mine),
             ("3 absent, and we were the last holder too long ago", Seen::Absent, Some(98), 113, wait(115)),
-            ("4 stepped down", held(Some(""), Some(1), 5), None, 100, Verdict::Free),
+            ("4 stepped down", held(Some(""), Some(1), 5), None, 100, Verdict::GivenBack),
             ("4 emptied by hand", held(Some(""), Some(15), 5), None, 101, wait(115)),
             ("4 emptied by hand while we led", held(Some(""), Some(15), 11), Some(98), 101, wait(115)),
-            ("4 no holder, duration 1", held(None, Some(1), 5), None, 101, Verdict::Free),
+            ("4 no holder, duration 1", held(None, Some(1), 5), None, 101, Verdict::GivenBack),
             ("ours", held(Some("me"), Some(15), 11), Some(98), 101, Verdict::Mine),
             ("ours, whose answer never came", held(Some("me"), Some(15), 12), None, 101, Verdict::Mine),
             ("ours, old", held(Some("me"), Some(15), 12), Some(98), 900, Verdict::Mine),

@@ -22,6 +22,7 @@ mod policy;
 mod proof;
 mod reason;
 mod response;
+mod succession;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -47,4 +48,5 @@ pub use pods::{
 pub use policy::{Fate, Fates, PodPolicy, Policy};
 pub use reason::{Reason, ReasonCode};
 pub use response::Response;
+pub use succession::{Standby, Succession, succession};
 pub use time::{Monotonic, Now, parse_not_before};

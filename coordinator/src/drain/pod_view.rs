@@ -26,7 +26,7 @@ pub(super) enum Standing {
 }
 
 /// Whether its condition Ready is True.
-fn is_ready(pod: &ApiPod) -> bool {
+pub(crate) fn is_ready(pod: &ApiPod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

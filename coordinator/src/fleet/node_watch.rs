@@ -11,7 +11,6 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::ClaimOnNode;
 
 use super::{Fleet, NodeView};
 use crate::clock;
@@ -61,8 +60,6 @@ fn take_in(fleet: &Fleet, listed: &mut HashSet<String>, event: watcher::Result<E
 
 fn apply(fleet: &Fleet, node: &Node) {
     let Some(view) = NodeView::of(node) else { return };
-    if let ClaimOnNode::Readable(claim) = &view.claim {
-        fleet.note_epoch(claim.epoch);
-    }
+    fleet.note_claim(&view);
     fleet.change(|state| state.apply_node(view, clock::monotonic()));
 }

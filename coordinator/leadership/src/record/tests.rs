@@ -1,5 +1,7 @@
 //! What the guard does over time, request by request, without a server.
 
+mod client_go;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -369,4 +371,25 @@ fn what_a_watch_shows_ages_the_lease_but_is_never_written_against() {
     world.pass(16);
     assert!(matches!(world.write(&taking()), Err(Refused::Unread)));
     world.acquire();
+}
+
+#[test]
+fn who_takes_a_lease_that_was_given_back_may_write_sooner() {
+    let wait = |freed: &Value, pass| {
+        let mut world = World::new();
+        world.edit(&held_by_other());
+        world.read();
+        world.edit(freed);
+        world.read();
+        world.pass(pass);
+        world.acquire();
+        match world.record.check(&world.at()) {
+            Err(NotLeading::TooSoon { remaining }) => remaining,
+            other => panic!("{other:?}"),
+        }
+    };
+    let given_back = json!({ "spec": { "holderIdentity": "", "leaseDurationSeconds": 1 } });
+    assert_eq!(wait(&given_back, 0), Duration::from_secs(1));
+    let emptied = json!({ "spec": { "holderIdentity": "" } });
+    assert_eq!(wait(&emptied, 16), Duration::from_secs(2));
 }

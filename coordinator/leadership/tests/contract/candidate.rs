@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use mechanic_leadership::{
-    Candidate, Ending, NotLeading, Permit, Timing,
+    Candidate, Circumstances, Ending, NotLeading, Permit, Timing,
     clock::{Boottime, Clock},
     start_on_clock,
 };
@@ -190,9 +190,14 @@ pub(crate) async fn run(orders: Orders) -> Result<()> {
     Line::Named { holder: candidate.holder.clone() }.write(&mut log)?;
 
     let shutdown = CancellationToken::new();
-    let epochs = Arc::new(AtomicU64::new(0));
-    let (permits, _leadership, mut ending) =
-        start_on_clock(config, &candidate, timing, clock.clone(), epochs, shutdown.clone())?;
+    let (permits, _leadership, mut ending) = start_on_clock(
+        config,
+        &candidate,
+        timing,
+        clock.clone(),
+        Circumstances::default(),
+        shutdown.clone(),
+    )?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut clock_is_set = signal(SignalKind::user_defined1())?;
     let mut about_to_act = signal(SignalKind::user_defined2())?;
