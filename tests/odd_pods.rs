@@ -144,13 +144,13 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     house.wait_for_phase(&node.name, "draining").await;
     let token = house.viewer().await;
     for expected in [
-        (&single, "BlockedForGood", &["only pod", "single", "a second replica"] as &[&str]),
+        (&single, "BlockedForGood", &["single", "`minAvailable: 1`", "one replica more"] as &[&str]),
         (&twice, "BlockedForGood", &["more than one", "second, twice"]),
         (&crashing, "BlockedByBudget", &["0 of the 2 pods", "crashing", "AlwaysAllow"]),
         (&guarded, "BlockedForGood", &["guard", "not before the backup"]),
         (&unanswered, "EvictionRefused", &["until the webhook answers", "guard.example.com"]),
-        (&sticky, "Terminating", &[]),
-        (&endless, "Terminating", &[]),
+        (&sticky, "Terminating", &["example.com/keep"]),
+        (&endless, "Terminating", &["asked to be gone by"]),
         (&tolerant, "CameBack", &["tolerates the cordon"]),
     ] {
         house.wait_explained(&node.name, &token, expected).await;
@@ -199,7 +199,7 @@ async fn a_pod_whose_namespace_is_going_is_waited_for_and_goes_with_it() {
     house.unmake::<Namespace>("going").await;
     let event = house.announce_reboot(node);
     house.wait_for_phase(&node.name, "draining").await;
-    let token = house.token("mechanic-coordinator", &["--audience=mechanic-coordinator"]).await;
+    let token = house.viewer().await;
     let refused = (&going, "EvictionRefused", &["until its namespace is gone"] as &[&str]);
     house.wait_explained(&node.name, &token, refused).await;
     assert_eq!(going.pods(&house.client).await.unwrap()[0].metadata.deletion_timestamp, None);

@@ -99,7 +99,7 @@ async fn a_single_coordinator_evicts_everything_else_and_then_ends_in_order() {
     let event = house.announce_reboot(node);
     let claim = house.wait_for_phase(&node.name, "drained").await;
     assert_eq!(claim["podsLeft"], 1, "{claim}");
-    assert_eq!(house.guests(node).await, [leader.pod.clone()], "it never evicts itself");
+    assert_eq!(house.guests(node).await, std::slice::from_ref(&leader.pod), "it never evicts itself");
     let ended = async || house.logs_of(&leader).contains("there is no other coordinator").then_some(());
     house.wait("it says why it ends", ended).await;
     let restarted = async || house.installation.pod(&leader.pod).ok().filter(|pod| pod.restarts == 1);

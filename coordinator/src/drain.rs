@@ -1,5 +1,6 @@
 //! Carries out the drain of one node: evict, watch, settle. Decides nothing that the plan could decide.
 
+mod attempt;
 mod clean_lists;
 mod evict;
 mod last_call;

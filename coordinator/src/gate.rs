@@ -17,8 +17,11 @@ use tokio::sync::watch;
 
 use crate::fleet::Fleet;
 
-/// No write is waited for longer than this.
+/// No write is waited for longer than this,
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// but an eviction: the API server itself takes up to ten seconds over a budget that others write to, and so does an admission
+/// webhook that isn't told otherwise.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Lets writes pass while this process leads and nothing keeps them back.
 #[derive(Clone)]
@@ -33,9 +36,11 @@ pub(crate) struct Gate {
 /// What a write is for, and so what keeps it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent<'a> {
-    /// A cordon, a drain's beginning or an eviction on the node of that name: nothing of the kind while mechanic
-    /// is paused, or where the node is opted out.
+    /// A cordon or a drain's beginning on the node of that name: nothing of the kind while mechanic is paused, or where
+    /// the node is opted out.
     Disrupt(&'a str),
+    /// An eviction or a last call there: the same, and it is waited for longer.
+    Evict(&'a str),
     /// It says how things stand, or gives a node back.
     Tell,
     /// It keeps the settings, a dry run's among them.
@@ -93,7 +98,7 @@ impl Gate {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         self.check(intent)?;
-        self.send(self.permits.check()?, request).await
+        self.send(intent, self.permits.check()?, request).await
     }
 
     /// Renews the Lease, then sends: for what must not be done on an old Permit.
@@ -104,13 +109,15 @@ impl Gate {
     ) -> Result<T, WriteError> {
         let permit = self.permits.renew().await?;
         self.check(intent)?;
-        self.send(permit, request).await
+        self.send(intent, permit, request).await
     }
 
     fn check(&self, intent: Intent<'_>) -> Result<(), WriteError> {
         let (config, opted_out) = self.fleet.read(|state| {
             let opted_out = match intent {
-                Intent::Disrupt(node) => state.node(node).is_some_and(|node| node.opted_out),
+                Intent::Disrupt(node) | Intent::Evict(node) => {
+                    state.node(node).is_some_and(|node| node.opted_out)
+                }
                 Intent::Tell | Intent::KeepSettings | Intent::Ask => false,
             };
             (state.settings().config, opted_out)
@@ -122,11 +129,16 @@ impl Gate {
 
     async fn send<T>(
         &self,
+        intent: Intent<'_>,
         permit: Permit,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         let _sent = Sent::one(&self.sent);
-        match tokio::time::timeout(REQUEST_TIMEOUT.min(permit.remaining), request).await {
+        let patience = match intent {
+            Intent::Evict(_) | Intent::Ask => EVICTION_TIMEOUT,
+            Intent::Disrupt(_) | Intent::Tell | Intent::KeepSettings => REQUEST_TIMEOUT,
+        };
+        match tokio::time::timeout(patience.min(permit.remaining), request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(WriteError::Refused(status)),
             Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
@@ -157,8 +169,8 @@ fn held_back(intent: Intent<'_>, config: &Config, opted_out: bool) -> Option<&'s
         Intent::Ask => (!config.dry_run).then_some("this is no dry run any more"),
         _ if config.dry_run => Some("this is a dry run"),
         Intent::Tell => None,
-        Intent::Disrupt(_) if config.paused => Some("mechanic is paused"),
-        Intent::Disrupt(_) => opted_out.then_some("the node is opted out"),
+        Intent::Disrupt(_) | Intent::Evict(_) if config.paused => Some("mechanic is paused"),
+        Intent::Disrupt(_) | Intent::Evict(_) => opted_out.then_some("the node is opted out"),
     }
 }
 
@@ -171,6 +183,8 @@ mod tests {
         let paused = Config { paused: true, ..Config::default() };
         assert!(held_back(Intent::Disrupt("n"), &Config::default(), false).is_none());
         assert!(held_back(Intent::Disrupt("n"), &paused, false).is_some());
+        assert!(held_back(Intent::Evict("n"), &paused, false).is_some());
+        assert!(held_back(Intent::Evict("n"), &Config::default(), true).is_some());
         assert!(held_back(Intent::Disrupt("n"), &Config::default(), true).is_some());
         assert!(held_back(Intent::Tell, &paused, true).is_none());
     }

@@ -38,6 +38,27 @@ pub enum BudgetRule {
     MinAvailable(String),
 }
 
+impl BudgetRule {
+    /// How many replicas more than `pods` would let one go; `None` where none would, or that depends on a share.
+    fn replicas_wanted(&self, pods: usize) -> Option<usize> {
+        match self {
+            Self::MaxUnavailable(_) => None,
+            Self::MinAvailable(value) => {
+                value.parse::<usize>().ok().map(|least| (least + 1).saturating_sub(pods))
+            }
+        }
+    }
+}
+
+impl fmt::Display for BudgetRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxUnavailable(value) => write!(f, "maxUnavailable: {value}"),
+            Self::MinAvailable(value) => write!(f, "minAvailable: {value}"),
+        }
+    }
+}
+
 impl Budget {
     /// Pods that it lets go at once while all are healthy.
     #[must_use]
@@ -76,6 +97,13 @@ pub enum Holdup {
         /// The budget.
         budget: String,
     },
+    /// Never, while the budget's controller counts none of the pods that it selects.
+    NoneIsCounted {
+        /// The budget.
+        budget: String,
+        /// Its rule.
+        rule: BudgetRule,
+    },
     /// Never, while the budget allows no pod at all to be missing.
     NoneMayBeMissing {
         /// The budget.
@@ -84,6 +112,8 @@ pub enum Holdup {
         rule: BudgetRule,
         /// Pods that there are.
         pods: usize,
+        /// The pod itself isn't Ready: it would go if its budget had no say about such pods.
+        unready: bool,
     },
     /// Never, while the controller can't count the pods.
     CantBeCounted {
@@ -116,10 +146,13 @@ impl Holdup {
         }
         Some(if let Some(trouble) = &budget.trouble {
             Self::CantBeCounted { budget: name(), trouble: trouble.clone() }
-        } else if !budget.is_counted || budget.expected == 0 {
+        } else if !budget.is_counted {
             Self::NotCounted { budget: name() }
+        } else if budget.expected == 0 {
+            Self::NoneIsCounted { budget: name(), rule: budget.rule.clone() }
         } else if budget.allows_at_once() == 0 {
-            Self::NoneMayBeMissing { budget: name(), rule: budget.rule.clone(), pods: budget.expected }
+            let (rule, pods) = (budget.rule.clone(), budget.expected);
+            Self::NoneMayBeMissing { budget: name(), rule, pods, unready: !is_ready }
         } else {
             Self::TooFewReady {
                 budget: name(),
@@ -137,9 +170,10 @@ impl Holdup {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::TooFewReady { .. } | Self::NotCounted { .. } => Verdict::BlockedByBudget,
-            Self::NoneMayBeMissing { .. } | Self::CantBeCounted { .. } | Self::SeveralBudgets(_) => {
-                Verdict::BlockedForGood
-            }
+            Self::NoneIsCounted { .. }
+            | Self::NoneMayBeMissing { .. }
+            | Self::CantBeCounted { .. }
+            | Self::SeveralBudgets(_) => Verdict::BlockedForGood,
         }
     }
 }
@@ -169,27 +203,41 @@ impl fmt::Display for Holdup {
                     "until the disruption controller has counted the pods of PodDisruptionBudget {budget}"
                 )
             }
-            Self::NoneMayBeMissing { budget, rule: BudgetRule::MaxUnavailable(value), .. } => {
-                write!(
-                    f,
-                    "never, while PodDisruptionBudget {budget} has `maxUnavailable: {value}`; 1 would let it go"
-                )
+            Self::NoneIsCounted { budget, rule } => write!(
+                f,
+                "never, while PodDisruptionBudget {budget} with `{rule}` counts none of the pods that it selects: no controller manages them; a number as `minAvailable`, or a selector that leaves this one out, would let it go"
+            ),
+            Self::NoneMayBeMissing { budget, rule, pods, unready } => {
+                write!(f, "never, while PodDisruptionBudget {budget} has `{rule}`")?;
+                match (rule, rule.replicas_wanted(*pods)) {
+                    (BudgetRule::MaxUnavailable(_), _) => write!(f, "; 1 would let it go"),
+                    (BudgetRule::MinAvailable(_), Some(1)) => write!(
+                        f,
+                        " for {pods} pods; one replica more, or `maxUnavailable: 1` in its place, would let it go"
+                    ),
+                    (BudgetRule::MinAvailable(_), Some(more)) => write!(
+                        f,
+                        " for {pods} pods; {more} replicas more, or `maxUnavailable: 1` in its place, would let it go"
+                    ),
+                    (BudgetRule::MinAvailable(_), None) => {
+                        write!(f, " for {pods} pods; `maxUnavailable: 1` in its place would let it go")
+                    }
+                }?;
+                if *unready {
+                    write!(
+                        f,
+                        "; this one isn't Ready, and `unhealthyPodEvictionPolicy: AlwaysAllow` would too"
+                    )?;
+                }
+                Ok(())
             }
-            Self::NoneMayBeMissing { budget, rule: BudgetRule::MinAvailable(value), pods: 1 } => write!(
-                f,
-                "never, while it is the only pod of PodDisruptionBudget {budget} with `minAvailable: {value}`; a second replica, or `maxUnavailable: 1` in its place, would let it go"
-            ),
-            Self::NoneMayBeMissing { budget, rule: BudgetRule::MinAvailable(value), pods } => write!(
-                f,
-                "never, while PodDisruptionBudget {budget} has `minAvailable: {value}` for {pods} pods; one replica more, or `maxUnavailable: 1` in its place, would let it go"
-            ),
             Self::CantBeCounted { budget, trouble } => write!(
                 f,
-                "never, while the disruption controller can't count the pods of PodDisruptionBudget {budget}: {trouble}"
+                "never, until what keeps the disruption controller from counting the pods of PodDisruptionBudget {budget} is mended: {trouble}"
             ),
             Self::SeveralBudgets(names) => write!(
                 f,
-                "never, while more than one PodDisruptionBudget selects it ({}); the API server evicts no such pod",
+                "never, while more than one PodDisruptionBudget selects it ({}): the API server evicts no such pod; a selector that leaves it to one of them would let it go",
                 names.join(", ")
             ),
         }
@@ -245,14 +293,21 @@ mod tests {
             (budget(max("0"), (5, 5, 5)), "`maxUnavailable: 0`; 1 would"),
             (budget(max("0%"), (5, 5, 4)), "`maxUnavailable: 0%`"),
             (budget(min("3"), (3, 3, 3)), "`minAvailable: 3` for 3 pods; one replica more"),
-            (budget(min("100%"), (3, 3, 3)), "`minAvailable: 100%`"),
-            (budget(min("1"), (1, 1, 1)), "the only pod of PodDisruptionBudget cart"),
-            (budget(min("4"), (3, 4, 3)), "`minAvailable: 4` for 3 pods"),
+            (
+                budget(min("100%"), (3, 3, 3)),
+                "`minAvailable: 100%` for 3 pods; `maxUnavailable: 1` in its place",
+            ),
+            (budget(min("1"), (1, 1, 1)), "`minAvailable: 1` for 1 pods; one replica more"),
+            (budget(min("4"), (3, 4, 3)), "`minAvailable: 4` for 3 pods; 2 replicas more"),
+            (budget(max("1"), (0, 0, 0)), "counts none of the pods"),
         ] {
             let (verdict, sentence) = says(true, std::slice::from_ref(&budget)).unwrap();
             assert_eq!(verdict, Verdict::BlockedForGood, "{sentence}");
             assert!(sentence.starts_with("never") && sentence.contains(part), "{sentence}");
         }
+        let crashing = budget(min("1"), (1, 1, 0));
+        let (_, sentence) = says(false, &[crashing]).unwrap();
+        assert!(sentence.contains("AlwaysAllow"), "{sentence}");
         let uncountable = Budget { trouble: Some("no controller".into()), ..budget(max("1"), (0, 0, 0)) };
         assert_eq!(says(true, &[uncountable]).unwrap().0, Verdict::BlockedForGood);
         let two = [Budget { name: "web".into(), ..budget(max("1"), (5, 4, 5)) }, budget(max("1"), (5, 4, 5))];

@@ -39,3 +39,25 @@ impl CleanLists {
         second
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edge_16_two_lists_in_a_row_the_second_five_seconds_after_evictions_began() {
+        let started = Instant::now();
+        let at = |seconds| started + Duration::from_secs(seconds);
+        let mut lists = CleanLists::default();
+        assert!(!lists.add(at(0), started), "one proves nothing");
+        assert_eq!(lists.next(started), at(5));
+        assert!(!lists.add(at(2), started), "the scheduler may still have bound a pod");
+        assert!(lists.add(at(5), started));
+        let mut late = CleanLists::default();
+        assert!(!late.add(at(60), started));
+        assert_eq!(late.next(started), at(61));
+        let mut failed = CleanLists::failed(at(70));
+        assert_eq!(failed.next(started), at(71));
+        assert!(!failed.add(at(71), started), "a list that failed is none");
+    }
+}

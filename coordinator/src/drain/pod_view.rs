@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::{api::core::v1::Pod as ApiPod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use mechanic_plan::{Controller, Pod, PodPhase, Wave};
 
@@ -9,8 +10,8 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The taint of a cordon.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// What people write on pods that nobody is to move.
-const STAY: [(&str, &str); 2] =
-    [("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"), ("karpenter.sh/do-not-disrupt", "true")];
+const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// What the API server sets where nothing is said.
 const USUAL_GRACE: Duration = Duration::from_secs(30);
 
@@ -21,8 +22,8 @@ pub(super) enum Standing {
     Ready,
     /// A budget has a say only where too few others are Ready.
     NotReady,
-    /// It has not begun to run, so no budget is asked.
-    Pending,
+    /// It has not begun to run, or has ended, so no budget is asked.
+    Ignored,
 }
 
 /// Whether its condition Ready is True.
@@ -35,7 +36,7 @@ pub(crate) fn is_ready(pod: &ApiPod) -> bool {
 pub(super) fn standing(pod: &ApiPod) -> Standing {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     match phase {
-        Some("Pending") => Standing::Pending,
+        Some("Pending" | "Succeeded" | "Failed") => Standing::Ignored,
         _ if is_ready(pod) => Standing::Ready,
         _ => Standing::NotReady,
     }
@@ -59,6 +60,28 @@ pub(super) fn controller(pod: &ApiPod) -> Option<&OwnerReference> {
     pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
+fn annotation<'a>(pod: &'a ApiPod, name: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// Karpenter takes a time, too, for which the pod isn't to be moved; nobody knows here whether that is over.
+fn is_yes_or_a_time(value: &str) -> bool {
+    value == "true" || value.parse::<SignedDuration>().is_ok()
+}
+
+/// By when a pod that is terminating was to be gone, and what may keep it.
+pub(super) fn ending(pod: &ApiPod) -> Option<String> {
+    let by = &pod.metadata.deletion_timestamp.as_ref()?.0;
+    let finalizers = pod.metadata.finalizers.iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+    Some(if finalizers.is_empty() {
+        format!("it was asked to be gone by {by}")
+    } else {
+        format!(
+            "it was asked to be gone by {by}; its object stays until these finalizers are taken off: {finalizers}"
+        )
+    })
+}
+
 /// `None` for what has no name or UID, which the API server never shows.
 pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
     let metadata = &pod.metadata;
@@ -80,9 +103,8 @@ pub(super) fn read(pod: &ApiPod) -> Option<Pod> {
         mirror: metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(MIRROR))
             || metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Node"),
         empty_dir: volumes.into_iter().flatten().any(|volume| volume.empty_dir.is_some()),
-        asks_to_stay: STAY.iter().any(|(annotation, value)| {
-            metadata.annotations.as_ref().and_then(|all| all.get(*annotation)).is_some_and(|is| is == value)
-        }),
+        asks_to_stay: annotation(pod, SAFE_TO_EVICT) == Some("false")
+            || annotation(pod, DO_NOT_DISRUPT).is_some_and(is_yes_or_a_time),
         came_back: false,
         held_by_budget: false,
         wave: match pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref()) {

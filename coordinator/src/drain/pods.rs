@@ -17,6 +17,8 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Departure, Monotonic, Policy, Surroundings, Verdict, classify, first_wave};
 use tokio::time::Instant;
 
+pub(super) use report::ALL_THE_SAME;
+
 use super::{
     evict::{Outcome, RETRY},
     pod_view,
@@ -49,6 +51,11 @@ pub(super) struct Target {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
+    pub(super) asks_to_stay: bool,
+}
+
+fn no_sooner(outcome: Option<&Outcome>) -> Duration {
+    if matches!(outcome, Some(Outcome::Refused { .. })) { RETRY } else { Duration::ZERO }
 }
 
 impl Pods {
@@ -78,7 +85,7 @@ impl Pods {
         (surroundings.departure, surroundings.policy, surroundings.now) = (departure, policy, now);
         for tracked in self.by_uid.values_mut() {
             tracked.pod.held_by_budget =
-                departure.last_call.is_some() && tracked.is_held_by_budget(&self.budgets);
+                departure.last_call.is_some() && tracked.is_held_by_budget(&self.budgets, Instant::now());
         }
     }
 
@@ -86,16 +93,19 @@ impl Pods {
     pub(super) fn apply(&mut self, pod: &ApiPod) {
         let (standing, tolerates_cordon) = (pod_view::standing(pod), pod_view::tolerates_cordon(pod));
         let controller = pod_view::controller(pod).map(|owner| owner.uid.clone());
+        let ending = pod_view::ending(pod);
         let Some(mut pod) = pod_view::read(pod) else { return };
         if let Some(tracked) = self.by_uid.get_mut(&pod.uid) {
             pod.came_back = tracked.pod.came_back;
             pod.held_by_budget = tracked.pod.held_by_budget;
-            (tracked.pod, tracked.standing) = (pod, standing);
+            (tracked.pod, tracked.standing, tracked.ending) = (pod, standing, ending);
         } else {
             let is_anew = controller.as_ref().is_some_and(|controller| self.evicted_of.contains(controller));
             pod.came_back = tolerates_cordon && is_anew;
             let uid = pod.uid.clone();
-            self.by_uid.insert(uid, Tracked::new(pod, controller, standing));
+            let mut tracked = Tracked::new(pod, controller, standing);
+            tracked.ending = ending;
+            self.by_uid.insert(uid, tracked);
         }
     }
 
@@ -139,7 +149,7 @@ impl Pods {
             judge(tracked) == Verdict::Evict
                 && !tracked.in_flight
                 && !tracked.evicted
-                && tracked.not_before.is_none_or(|not_before| not_before <= now)
+                && tracked.is_due(&self.budgets, now)
         });
         let mut due: Vec<_> = due.map(|tracked| (tracked.budget(&self.budgets), tracked)).collect();
         due.sort_by_cached_key(|(budget, Tracked { pod, .. })| {
@@ -192,29 +202,26 @@ impl Pods {
             let turn = budget.and_then(|(key, budget)| self.turns.next(&key, &budget, now));
             tracked.not_before.max(turn)
         };
-        waiting.filter_map(next).min()
+        // What is due by now has been taken, or waits for something that is heard of.
+        waiting.filter_map(next).filter(|at| *at > now).min()
     }
 
     /// Notes what came of an eviction, and that the pod's next comes after `again_in`; `None` if it was not sent.
-    pub(super) fn settle(
-        &mut self,
-        uid: &str,
-        outcome: Option<&Outcome>,
-        now: Instant,
-        mut again_in: Duration,
-    ) {
-        match (self.taken.remove(uid), outcome) {
+    pub(super) fn settle(&mut self, uid: &str, outcome: Option<&Outcome>, now: Instant, again_in: Duration) {
+        let taken = self.taken.remove(uid);
+        let took_turn = taken.is_some();
+        match (taken, outcome) {
             (Some(key), Some(Outcome::Evicted)) => self.turns.accepted(&key, now),
             (Some(key), Some(Outcome::Refused { verdict: Verdict::BlockedByBudget, .. })) => {
                 self.turns.refused(&key, now);
             }
             (Some(key), _) => self.turns.unsettled(&key, now),
-            // Which budget said no isn't known, so nobody hears when it opens.
-            (None, Some(Outcome::Refused { .. })) => again_in = again_in.max(RETRY),
             (None, _) => {}
         }
         if let Some(tracked) = self.by_uid.get_mut(uid) {
-            tracked.settle(outcome, now, again_in);
+            // Where no turn was taken, nobody hears of what said no.
+            let again_in = if took_turn { again_in } else { again_in.max(no_sooner(outcome)) };
+            tracked.settle(outcome, now, again_in, took_turn, &self.budgets);
             if outcome == Some(&Outcome::Evicted) {
                 self.evicted_of.extend(tracked.controller.clone());
             }

@@ -18,8 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, Policy, Verdict};
-use rand::Rng;
+use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, Policy};
 use tokio::{
     sync::{broadcast, watch},
     time::Instant,
@@ -27,8 +26,8 @@ use tokio::{
 
 use super::{
     clean_lists::{BETWEEN_LISTS, CleanLists},
-    evict::{Evictions, Outcome, RETRY_UNKNOWN},
-    pods::{Pods, Target},
+    evict::Evictions,
+    pods::Pods,
 };
 use crate::{
     clock,
@@ -71,6 +70,8 @@ pub(crate) struct Instructions {
 struct Course {
     /// All pods have been listed once.
     listed: bool,
+    /// The watch has failed, so what it showed last may be old: nothing is evicted by it until a list has come.
+    stale: bool,
     /// Since when evictions run.
     evicting_since: Option<Instant>,
     clean_lists: CleanLists,
@@ -92,6 +93,7 @@ impl Drain {
         let mut openings = self.fleet.budgets().openings();
         let mut course = Course::default();
         let mut listing = None;
+        let mut relisting = None;
         loop {
             let order = self.order();
             let run = matches!(order, DrainOrder::Run(_));
@@ -104,7 +106,7 @@ impl Drain {
                 tracing::info!(node, "evictions begin");
             }
             course.evicting_since = run.then(|| course.evicting_since.unwrap_or(now));
-            if course.listed && run {
+            if course.listed && run && !course.stale {
                 for target in lock(&pods).take_targets(now) {
                     evicting.push(self.evict(target, Arc::clone(&pods)));
                 }
@@ -148,8 +150,12 @@ impl Drain {
                 }
                 Some(_) => {}
             }
+            if course.listed && course.stale && run && relisting.is_none() {
+                let pause = tokio::time::sleep(BETWEEN_LISTS);
+                relisting = Some(pause.then(|()| self.list()).boxed());
+            }
             tokio::select! {
-                Some(events) = watch.next() => course.listed |= take_in(&pods, events),
+                Some(events) = watch.next() => course.hear(&take_in(&pods, events)),
                 Some(()) = evicting.next() => {}
                 Some(()) = calling.next() => {}
                 Some(()) = asking.next() => {}
@@ -157,6 +163,13 @@ impl Drain {
                 // Its sender lives as long as this task does.
                 _ = instructions.changed() => {}
                 () = opened(&mut openings, &pods) => {}
+                list = ended(&mut relisting) => {
+                    relisting = None;
+                    course.stale = list.is_err();
+                    if let Ok(listed) = list {
+                        lock(&pods).replace(&listed);
+                    }
+                }
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
@@ -195,7 +208,7 @@ impl Drain {
     }
 
     /// A list that is read consistently, whole.
-    async fn list(&self) -> Result<Vec<ApiPod>, String> {
+    pub(super) async fn list(&self) -> Result<Vec<ApiPod>, String> {
         let api = Api::<ApiPod>::all(self.client.clone());
         let mut parameters = ListParams::default().fields(&self.selector()).limit(PAGE);
         let mut pods = Vec::new();
@@ -216,39 +229,6 @@ impl Drain {
         format!("spec.nodeName={}", self.target.node_name)
     }
 
-    async fn evict(&self, target: Target, pods: Shared) {
-        let Target { namespace, name, uid } = &target;
-        let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid, Verdict::Evict);
-        let node = self.target.node_name.as_str();
-        let outcome = self.evictions.evict(node, &target, still_wanted).await;
-        let again_in = match &outcome {
-            Some(Outcome::Evicted) => {
-                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
-                Duration::ZERO
-            }
-            Some(Outcome::Refused { detail, again_in, .. }) => {
-                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
-                // Pods of one budget don't come back in step.
-                again_in.mul_f64(rand::rng().random_range(0.8..1.2))
-            }
-            Some(Outcome::Unknown(detail)) => {
-                tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
-                RETRY_UNKNOWN
-            }
-            Some(Outcome::NotSent(why)) => {
-                tracing::warn!(node, why, "eviction not sent");
-                BETWEEN_LISTS
-            }
-            Some(Outcome::Gone) | None => BETWEEN_LISTS,
-        };
-        lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
-    }
-
-    async fn ask(&self, target: Target, pods: Shared) {
-        let outcome = self.evictions.ask(&target).await;
-        lock(&pods).settle_question(&target.uid, outcome.as_ref(), Instant::now());
-    }
-
     fn report_clean(&self, pods: &Shared) {
         let worst = lock(pods).departure().worst;
         self.report(pods, true, DrainStage::Clean { worst });
@@ -266,6 +246,11 @@ impl Drain {
 }
 
 impl Course {
+    fn hear(&mut self, news: &News) {
+        self.listed |= news.listed;
+        self.stale = news.failed.unwrap_or(self.stale);
+    }
+
     /// Takes in a list that was asked for because nothing seemed to be left; true if that is certain now.
     fn take_in(&mut self, node: &str, list: Result<Vec<ApiPod>, String>, pods: &Shared) -> bool {
         let Some(since) = self.evicting_since else { return false };
@@ -283,23 +268,32 @@ impl Course {
     }
 }
 
-/// Takes in what the watch shows; true once a whole list has been.
-fn take_in(pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> bool {
-    let mut listed = false;
+/// What came of the watch's news.
+#[derive(Default)]
+struct News {
+    /// A whole list has been shown.
+    listed: bool,
+    /// The watch works, or has failed, as of the last of them.
+    failed: Option<bool>,
+}
+
+fn take_in(pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> News {
+    let mut news = News::default();
     for event in events {
+        news.failed = Some(event.is_err());
         match event {
             Ok(Event::Init) => lock(pods).begin_list(),
             Ok(Event::InitApply(pod)) => lock(pods).apply_listed(&pod),
             Ok(Event::InitDone) => {
                 lock(pods).end_list();
-                listed = true;
+                news.listed = true;
             }
             Ok(Event::Apply(pod)) => lock(pods).apply(&pod),
             Ok(Event::Delete(pod)) => lock(pods).delete(&pod),
             Err(error) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
         }
     }
-    listed
+    news
 }
 
 /// A budget over one of the pods has come to allow more.

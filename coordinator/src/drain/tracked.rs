@@ -17,6 +17,8 @@ use crate::fleet::{BudgetKey, BudgetNow, Budgets};
 const SELDOM: Duration = Duration::from_mins(1);
 /// In a dry run the API server is asked so often about each pod.
 const ASK_EVERY: Duration = COUNTS_FOR;
+/// What a budget has said holds until its status can be seen.
+const WAS_JUST_SAID: Duration = Duration::from_secs(10);
 /// A refusal that nobody can see the end of counts for so long where nothing is tried meanwhile.
 const COUNTS_FOR: Duration = Duration::from_mins(5);
 
@@ -26,6 +28,8 @@ pub(super) struct Tracked {
     /// UID of its controller.
     pub(super) controller: Option<String>,
     pub(super) standing: Standing,
+    /// By when it was to be gone, and what may keep it, once it is terminating.
+    pub(super) ending: Option<String>,
     /// An eviction was accepted, or a last call.
     pub(super) evicted: bool,
     /// One of these is on its way.
@@ -37,8 +41,7 @@ pub(super) struct Tracked {
     asked: Option<(Instant, bool)>,
     /// No eviction is sent before.
     pub(super) not_before: Option<Instant>,
-    /// When its last call was sent, and why it came to nothing.
-    pub(super) last_call: Option<(Instant, Option<String>)>,
+    pub(super) last_call: LastCallTried,
     /// An eviction without an answer may land until then.
     pub(super) unknown_until: Option<Instant>,
 }
@@ -48,6 +51,18 @@ struct Refusal {
     verdict: Verdict,
     detail: String,
     at: Instant,
+    /// Of the budget that said so, as it was seen then.
+    budget_version: Option<String>,
+}
+
+/// What came of last calls for a pod.
+#[derive(Debug, Default)]
+pub(super) struct LastCallTried {
+    /// When the last was sent.
+    pub(super) at: Option<Instant>,
+    pub(super) times: u32,
+    /// Why it came to nothing.
+    pub(super) refused: Option<String>,
 }
 
 impl Tracked {
@@ -56,41 +71,71 @@ impl Tracked {
             pod,
             controller,
             standing,
+            ending: None,
             evicted: false,
             in_flight: false,
             refusal: None,
             refusals: 0,
             asked: None,
             not_before: None,
-            last_call: None,
+            last_call: LastCallTried::default(),
             unknown_until: None,
         }
     }
 
-    /// Notes what came of its eviction, and that the next comes after `again_in`; `None` if it was not sent.
-    pub(super) fn settle(&mut self, outcome: Option<&Outcome>, now: Instant, again_in: Duration) {
+    /// Notes what came of its eviction, and that the next comes after `again_in`; `None` if it was not sent. `took_turn` says
+    /// that it went behind a budget, which says itself when it is worth asking again.
+    pub(super) fn settle(
+        &mut self,
+        outcome: Option<&Outcome>,
+        now: Instant,
+        again_in: Duration,
+        took_turn: bool,
+        budgets: &Budgets,
+    ) {
         self.in_flight = false;
-        let again_at = now + again_in;
+        let budget_version = self.only_budget(budgets).map(|budget| budget.version.clone());
+        let seldom = |refusals: u32| again_in.max((again_in * 2_u32.pow(refusals.min(6))).min(SELDOM));
         match outcome {
-            // The watch takes away what is gone.
-            Some(Outcome::Evicted | Outcome::Gone) => {
+            Some(Outcome::Evicted) => {
                 self.evicted = true;
                 self.refusal = None;
             }
             Some(Outcome::Refused { verdict, detail, .. }) => {
-                self.refusal = Some(Refusal { verdict: *verdict, detail: detail.clone(), at: now });
-                // A budget says itself when it is worth asking again.
-                let doublings = if *verdict == Verdict::BlockedByBudget { 0 } else { self.refusals.min(6) };
+                let (verdict, detail) = (*verdict, detail.clone());
+                self.refusal = Some(Refusal { verdict, detail, at: now, budget_version });
+                let is_watched = took_turn && verdict == Verdict::BlockedByBudget;
+                self.not_before = Some(now + if is_watched { again_in } else { seldom(self.refusals) });
                 self.refusals += 1;
-                self.not_before = Some(now + again_in.max((again_in * 2_u32.pow(doublings)).min(SELDOM)));
             }
             Some(Outcome::Unknown(detail)) => {
                 let (verdict, detail) = (Verdict::EvictionRefused, detail.clone());
-                self.refusal = Some(Refusal { verdict, detail, at: now });
-                self.not_before = Some(again_at);
-                self.unknown_until = Some(again_at + LANDS_WITHIN);
+                self.refusal = Some(Refusal { verdict, detail, at: now, budget_version });
+                self.not_before = Some(now + seldom(self.refusals));
+                self.unknown_until = Some(now + LANDS_WITHIN);
+                self.refusals += 1;
             }
-            Some(Outcome::NotSent(_)) | None => self.not_before = Some(again_at),
+            // The watch takes away what is gone; an overload says nothing of the pod.
+            Some(Outcome::Gone | Outcome::Overloaded { .. } | Outcome::NotSent(_)) | None => {
+                self.not_before = Some(now + again_in);
+            }
+        }
+    }
+
+    /// Whether its eviction may be sent now, budgets apart.
+    pub(super) fn is_due(&self, budgets: &Budgets, now: Instant) -> bool {
+        let is_time = self.not_before.is_none_or(|not_before| not_before <= now);
+        match self.only_budget(budgets).filter(|_| self.standing == Standing::NotReady) {
+            None => is_time,
+            // No turns are kept for a pod that isn't Ready: it goes as soon as the others are enough.
+            Some(budget) => {
+                let refused =
+                    self.refusal.as_ref().filter(|refusal| refusal.verdict == Verdict::BlockedByBudget);
+                let has_changed =
+                    refused.is_none_or(|refusal| refusal.budget_version.as_ref() != Some(&budget.version));
+                let asked_long_ago = refused.is_none_or(|refusal| refusal.at + SELDOM <= now);
+                if budget.budget.lets_go(false) { is_time || has_changed } else { asked_long_ago }
+            }
         }
     }
 
@@ -109,7 +154,8 @@ impl Tracked {
         self.asked = Some((now, outcome == Some(&Outcome::Evicted)));
         self.refusal = match outcome {
             Some(Outcome::Refused { verdict, detail, .. }) => {
-                Some(Refusal { verdict: *verdict, detail: detail.clone(), at: now })
+                let (verdict, detail) = (*verdict, detail.clone());
+                Some(Refusal { verdict, detail, at: now, budget_version: None })
             }
             _ => None,
         };
@@ -122,25 +168,35 @@ impl Tracked {
 
     /// What is sent to the API server.
     pub(super) fn target(&self) -> Target {
-        let Pod { namespace, name, uid, .. } = &self.pod;
-        Target { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() }
+        let Pod { namespace, name, uid, asks_to_stay, .. } = &self.pod;
+        Target {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: uid.clone(),
+            asks_to_stay: *asks_to_stay,
+        }
     }
 
-    /// The budget that has a say in its eviction, if exactly one has.
+    /// The budget behind which it takes a turn, if exactly one has a say in its eviction.
     pub(super) fn budget(&self, budgets: &Budgets) -> Option<(BudgetKey, Arc<BudgetNow>)> {
-        let namespace = &self.pod.namespace;
-        let mut over = budgets.over(namespace, &self.pod.labels).into_iter();
-        let budget = over.next().filter(|_| self.standing == Standing::Ready && over.next().is_none())?;
-        Some(((namespace.clone(), budget.budget.name.clone()), budget))
+        let budget = self.only_budget(budgets).filter(|_| self.standing == Standing::Ready)?;
+        Some(((self.pod.namespace.clone(), budget.budget.name.clone()), budget))
     }
 
-    /// Whether a budget lets it not go now, as far as can be seen or was said.
-    pub(super) fn is_held_by_budget(&self, budgets: &Budgets) -> bool {
+    /// The budget that selects it, if exactly one does.
+    fn only_budget(&self, budgets: &Budgets) -> Option<Arc<BudgetNow>> {
+        let mut over = budgets.over(&self.pod.namespace, &self.pod.labels).into_iter();
+        over.next().filter(|_| over.next().is_none())
+    }
+
+    /// Whether a budget lets it not go now, as far as can be seen or has just been said.
+    pub(super) fn is_held_by_budget(&self, budgets: &Budgets, now: Instant) -> bool {
         let over = budgets.over(&self.pod.namespace, &self.pod.labels);
         let seen = Holdup::of(self.standing == Standing::Ready, over.iter().map(|now| &now.budget)).is_some();
-        let was_said =
-            self.refusal.as_ref().is_some_and(|refusal| refusal.verdict == Verdict::BlockedByBudget);
-        self.standing != Standing::Pending && (seen || was_said)
+        let was_said = self.refusal.as_ref().is_some_and(|refusal| {
+            refusal.verdict == Verdict::BlockedByBudget && now < refusal.at + WAS_JUST_SAID
+        });
+        self.standing != Standing::Ignored && (seen || was_said)
     }
 
     /// What keeps a pod that would be evicted, and what would help. `tries` says that evictions are being sent.
@@ -154,7 +210,7 @@ impl Tracked {
         if self.evicted {
             return None;
         }
-        let asked = budgets.iter().filter(|_| self.standing != Standing::Pending).map(|now| &now.budget);
+        let asked = budgets.iter().filter(|_| self.standing != Standing::Ignored).map(|now| &now.budget);
         if let Some(holdup) = Holdup::of(self.standing == Standing::Ready, asked) {
             return Some((holdup.verdict(), holdup.to_string()));
         }

@@ -1,6 +1,6 @@
 //! Keeps the PodDisruptionBudgets current by one watch.
 
-use std::{pin::pin, sync::Arc};
+use std::{collections::HashSet, pin::pin, sync::Arc};
 
 use futures::StreamExt;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,7 +12,7 @@ use kube::{
     },
 };
 
-use super::Budgets;
+use super::{Budgets, budgets};
 
 /// A half-open connection is noticed after this many seconds.
 const WATCH_TIMEOUT: u32 = 60;
@@ -23,12 +23,18 @@ const PAGE: u32 = 500;
 pub(crate) async fn watch_budgets(client: Client, budgets: Arc<Budgets>) {
     let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_TIMEOUT);
     let mut events = pin!(watcher(Api::<PodDisruptionBudget>::all(client), config).default_backoff());
+    let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => budgets.clear(),
-            Ok(Event::InitApply(budget) | Event::Apply(budget)) => budgets.apply(&budget),
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(budget)) => {
+                listed.extend(budgets::key(&budget));
+                budgets.apply(&budget);
+            }
+            // Until then what was known holds, or evictions would be tried that it forbids.
+            Ok(Event::InitDone) => budgets.retain_listed(&listed),
+            Ok(Event::Apply(budget)) => budgets.apply(&budget),
             Ok(Event::Delete(budget)) => budgets.delete(&budget),
-            Ok(Event::InitDone) => {}
             Err(error) => {
                 tracing::warn!(%error, "the watch on PodDisruptionBudgets failed; it is tried again");
             }

@@ -1,7 +1,7 @@
 //! The PodDisruptionBudgets of the cluster, cut down to what the API server decides by.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -66,12 +66,15 @@ impl Budgets {
     pub(crate) fn apply(&self, budget: &PodDisruptionBudget) {
         let Some((namespace, name)) = key(budget) else { return };
         let Some(budget) = read(budget, &name) else { return self.delete(budget) };
-        let allowed = budget.now.budget.allowed;
+        let now = Arc::clone(&budget.now);
         let known = {
             let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
             budgets.entry(namespace.clone()).or_default().insert(name.clone(), budget)
         };
-        if allowed > known.map_or(0, |known| known.now.budget.allowed) {
+        let known = known.map(|known| Arc::clone(&known.now));
+        let allowed_before = known.as_ref().map_or(0, |known| known.budget.allowed);
+        let held_unready = known.is_some_and(|known| !known.budget.lets_go(false));
+        if now.budget.allowed > allowed_before || (held_unready && now.budget.lets_go(false)) {
             self.tell_opening(namespace, name);
         }
     }
@@ -96,13 +99,28 @@ impl Budgets {
         self.tell_opening(namespace, name);
     }
 
-    /// A list begins: what it won't show is gone.
-    pub(super) fn clear(&self) {
-        self.by_namespace.write().unwrap_or_else(PoisonError::into_inner).clear();
+    /// A whole list has been taken in: what it didn't show is gone.
+    pub(super) fn retain_listed(&self, listed: &HashSet<BudgetKey>) {
+        let mut gone = Vec::new();
+        {
+            let mut budgets = self.by_namespace.write().unwrap_or_else(PoisonError::into_inner);
+            for (namespace, of_namespace) in budgets.iter_mut() {
+                of_namespace.retain(|name, _| {
+                    let key = (namespace.clone(), name.clone());
+                    let is_there = listed.contains(&key);
+                    gone.extend((!is_there).then_some(key));
+                    is_there
+                });
+            }
+            budgets.retain(|_, of_namespace| !of_namespace.is_empty());
+        }
+        for (namespace, name) in gone {
+            self.tell_opening(namespace, name);
+        }
     }
 }
 
-fn key(budget: &PodDisruptionBudget) -> Option<(String, String)> {
+pub(super) fn key(budget: &PodDisruptionBudget) -> Option<(String, String)> {
     Some((budget.metadata.namespace.clone()?, budget.metadata.name.clone()?))
 }
 

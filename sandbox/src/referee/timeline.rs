@@ -1,6 +1,7 @@
 //! The history put in order: the states of each Node, the terms of the Lease, the lives of pods and of events.
 
 mod ask;
+mod budgets;
 mod deadline;
 mod reasons;
 

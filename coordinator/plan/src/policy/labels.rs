@@ -43,11 +43,16 @@ enum Values {
 impl Labels {
     pub(super) fn of(selector: LabelSelector) -> Result<Self, String> {
         let LabelSelector { match_labels, match_expressions } = selector;
+        if match_labels.is_empty() && match_expressions.is_empty() {
+            return Err("a selector that says nothing matches all pods; leave it out to match all".to_owned());
+        }
         let mut labels = Self::default();
         for (key, value) in match_labels {
+            is_label(&key, [&value])?;
             labels.demand(key, Values::Only([Some(value)].into()))?;
         }
         for Expression { key, operator, values } in match_expressions {
+            is_label(&key, &values)?;
             let is_list = matches!(operator, Operator::In | Operator::NotIn);
             if is_list == values.is_empty() {
                 return Err(format!(
@@ -90,6 +95,19 @@ impl Labels {
     }
 }
 
+/// What Kubernetes takes as a label.
+fn is_label<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
+        return Err(format!("`{key}` is no key that a label can have"));
+    }
+    match values.into_iter().find(|value| value.len() > 63 || !value.chars().all(fits)) {
+        Some(value) => Err(format!("`{value}` is no value that the label `{key}` can have")),
+        None => Ok(()),
+    }
+}
+
 impl Values {
     fn contain(&self, value: Option<&String>) -> bool {
         match self {
@@ -125,7 +143,6 @@ mod tests {
     fn each_operator_does_what_kubernetes_has_it_do() {
         let pod = [("app".to_owned(), "web".to_owned())].into();
         for (yaml, matches) in [
-            ("{}", true),
             ("matchLabels: {app: web}", true),
             ("matchLabels: {app: db}", false),
             ("matchLabels: {tier: web}", false),
@@ -150,6 +167,7 @@ mod tests {
     fn what_no_pod_can_match_is_refused() {
         for yaml in [
             "{matchLabels: {app: web}, matchExpressions: [{key: app, operator: DoesNotExist}]}",
+            "{}",
             "matchExpressions: [{key: app, operator: In}]",
             "matchExpressions: [{key: app, operator: Exists, values: [web]}]",
         ] {
@@ -177,7 +195,6 @@ mod tests {
                 "matchExpressions: [{key: app, operator: NotIn, values: [a]}]",
                 false,
             ),
-            ("{}", "matchLabels: {app: web}", false),
         ] {
             let (one, two) = (labels(one).unwrap(), labels(two).unwrap());
             assert_eq!((one.are_apart(&two), two.are_apart(&one)), (apart, apart), "{one:?} {two:?}");

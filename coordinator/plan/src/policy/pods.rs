@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::labels::{LabelSelector, Labels};
@@ -43,12 +43,20 @@ pub(super) type PodRules = Vec<Spanned<WrittenRule>>;
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenRule {
+    #[serde(default, deserialize_with = "present")]
     events: Option<Vec<PodEvent>>,
+    #[serde(default, deserialize_with = "present")]
     namespaces: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
     pod_selector: Option<LabelSelector>,
     unmanaged: Option<Fate>,
     empty_dir: Option<Fate>,
     annotated: Option<Fate>,
+}
+
+/// A key with nothing behind it is a slip, and not the same as no key: that would be all.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The types of events that pods are moved for.
@@ -138,6 +146,9 @@ impl PodRule {
                 "a rule with an empty list matches nothing; leave the key out to match all".to_owned()
             );
         }
+        if let Some(name) = namespaces.iter().flatten().find(|name| !is_namespace(name)) {
+            return Err(format!("`{name}` is no name that a namespace can have"));
+        }
         let labels = pod_selector.map(Labels::of).transpose()?.unwrap_or_default();
         Ok(Self { events, namespaces, labels, unmanaged, empty_dir, annotated })
     }
@@ -162,6 +173,12 @@ impl PodRule {
             said.into_iter().filter(|(_, one, two)| one.is_some() && two.is_some() && one != two);
         differ.next().filter(|_| !apart).map(|(key, ..)| key)
     }
+}
+
+/// A DNS label, as RFC 1123 has it.
+fn is_namespace(name: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn are_apart<T: Ord>(one: Option<&BTreeSet<T>>, two: Option<&BTreeSet<T>>) -> bool {
@@ -193,6 +210,12 @@ mod tests {
             ("pods:\n- events: Reboot\n  emptyDir: Stay", &["line 2"]),
             ("pods:\n- events: [Reboot]", &["line 2", "says nothing"]),
             ("pods:\n- events: []\n  emptyDir: Stay", &["line 2", "empty list"]),
+            ("pods:\n- events:\n  emptyDir: Stay", &["line"]),
+            ("pods:\n- namespaces:\n  unmanaged: Leave", &["line"]),
+            ("pods:\n- podSelector:\n  unmanaged: Leave", &["line"]),
+            ("pods:\n- podSelector: {matchLabels: }\n  unmanaged: Leave", &["line"]),
+            ("pods:\n- namespaces: [Batch]\n  unmanaged: Stay", &["line 2", "`Batch`"]),
+            ("pods:\n- podSelector: {matchLabels: {app: 'a b'}}\n  unmanaged: Stay", &["line 2", "`a b`"]),
             ("pod: []", &["line 1", "pods"]),
             ("pods: 5m", &["line 1"]),
             ("pods:\n- emptyDir: Stay\n  emptyDir: Wait", &["line 3", "emptyDir"]),

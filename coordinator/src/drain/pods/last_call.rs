@@ -10,8 +10,8 @@ use super::{Pods, Target, Tracked};
 use crate::drain::evict::{LANDS_WITHIN, Outcome, RETRY};
 
 impl Pods {
-    /// The pods whose last call it is, marked as on their way.
-    pub(in crate::drain) fn take_last_calls(&mut self, now: Instant) -> Vec<Target> {
+    /// The pods whose last call it is, marked as on their way, and how often that was tried, this time included.
+    pub(in crate::drain) fn take_last_calls(&mut self, now: Instant) -> Vec<(Target, u32)> {
         let judge = self.judge();
         let due = self.by_uid.values_mut().filter(|tracked| {
             judge(tracked) == Verdict::LastCall
@@ -21,15 +21,21 @@ impl Pods {
         });
         let take = |tracked: &mut Tracked| {
             tracked.in_flight = true;
-            tracked.last_call = Some((now, None));
-            tracked.target()
+            tracked.last_call.at = Some(now);
+            tracked.last_call.times += 1;
+            (tracked.target(), tracked.last_call.times)
         };
         due.map(take).collect()
     }
 
-    /// Notes what came of a last call; `None` if it was not sent.
-    pub(in crate::drain) fn settle_last_call(&mut self, uid: &str, outcome: Option<&Outcome>, now: Instant) {
-        let Some(tracked) = self.by_uid.get_mut(uid) else { return };
+    /// Notes what came of a last call; `None` if it was not sent. Returns whether that is news.
+    pub(in crate::drain) fn settle_last_call(
+        &mut self,
+        uid: &str,
+        outcome: Option<&Outcome>,
+        now: Instant,
+    ) -> bool {
+        let Some(tracked) = self.by_uid.get_mut(uid) else { return true };
         tracked.in_flight = false;
         let refused = match outcome {
             Some(Outcome::Evicted | Outcome::Gone) => {
@@ -42,9 +48,14 @@ impl Pods {
                 tracked.unknown_until = Some(now + LANDS_WITHIN);
                 Some(detail.clone())
             }
+            Some(Outcome::Overloaded { .. }) => Some("the API server is overloaded".to_owned()),
             None => None,
         };
-        tracked.last_call = Some((now, refused));
+        let last_call = &mut tracked.last_call;
+        last_call.at = Some(now);
+        let is_news = last_call.times == 1 || last_call.refused != refused;
+        last_call.refused = refused;
+        is_news
     }
 
     /// How long a pod that is deleted now is given to stop.
@@ -66,6 +77,7 @@ impl Pods {
 
 impl Tracked {
     fn next_last_call(&self) -> Option<Instant> {
-        self.last_call.as_ref().map(|(at, _)| *at + RETRY)
+        let doublings = self.last_call.times.saturating_sub(1).min(4);
+        self.last_call.at.map(|at| at + RETRY * 2_u32.pow(doublings))
     }
 }

@@ -10,6 +10,9 @@ use crate::{clock, fleet::BudgetKey};
 
 const WOULD_GO: &str = "in a dry run; the API server would evict it now";
 
+pub(in crate::drain) const ALL_THE_SAME: &str =
+    "though it asks not to be moved: where its machine goes, nothing of it would be left";
+
 impl Pods {
     /// Whether one of them is behind that budget.
     pub(in crate::drain) fn is_behind(&self, budget: &BudgetKey) -> bool {
@@ -43,14 +46,18 @@ impl Pods {
             let (verdict, detail) = match judge(tracked) {
                 Verdict::Evict => {
                     // What was asked in a dry run says nothing once evictions are sent.
-                    let asked = if !tries && tracked.would_go() { WOULD_GO } else { "" };
+                    let asked = match (!tries && tracked.would_go(), tracked.pod.asks_to_stay) {
+                        (true, _) => WOULD_GO,
+                        (false, true) => ALL_THE_SAME,
+                        (false, false) => "",
+                    };
                     let kept_by = tracked.kept_by(&budgets, &self.turns, tries, now);
                     kept_by.unwrap_or((Verdict::Evict, asked.to_owned()))
                 }
                 Verdict::LastCall => {
-                    let refused = tracked.last_call.as_ref().and_then(|(_, why)| why.clone());
-                    (Verdict::LastCall, refused.unwrap_or_default())
+                    (Verdict::LastCall, tracked.last_call.refused.clone().unwrap_or_default())
                 }
+                Verdict::Terminating => (Verdict::Terminating, tracked.ending.clone().unwrap_or_default()),
                 verdict => (verdict, String::new()),
             };
             let budget = match budgets.as_slice() {

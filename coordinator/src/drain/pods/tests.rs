@@ -88,7 +88,7 @@ fn behind_a_closed_budget_one_asks_for_all_and_when_it_opens_as_many_go_as_it_al
     assert_eq!(reports(&mut pods).iter().filter(blocked).count(), 4);
     allows(2);
     pods.settle("4", Some(&refused()), now, Duration::from_secs(9));
-    assert_eq!(pods.next_try(later), Some(now + Duration::from_secs(1)), "not a minute after the refusal");
+    assert_eq!(pods.next_try(now), Some(now + Duration::from_secs(1)), "not a minute after the refusal");
     assert_eq!(uids(pods.take_targets(later)), ["0", "1"]);
 }
 
@@ -151,7 +151,7 @@ fn w2_u9_edge_1_edge_2_the_same_name_with_another_uid_is_another_pod() {
 }
 
 #[test]
-fn edge_15_edge_16_who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_comes_back() {
+fn edge_15_who_tolerates_the_cordon_is_evicted_once_and_stays_when_it_comes_back() {
     let mut pods = no_pods();
     let now = Instant::now();
     let tolerant = |name: &str, uid: &str| {
@@ -350,7 +350,7 @@ fn what_a_budget_holds_gets_its_last_call_once_when_its_grace_no_longer_fits() {
     pods.settle("2", Some(&Outcome::Evicted), now, Duration::ZERO);
     leave_at(&mut pods, 71);
     let called = pods.take_last_calls(now);
-    assert_eq!(called.iter().map(|target| target.uid.as_str()).collect::<Vec<_>>(), ["1"]);
+    assert_eq!(called.iter().map(|(target, _)| target.uid.as_str()).collect::<Vec<_>>(), ["1"]);
     assert_eq!(
         (pods.take_last_calls(now).len(), pods.last_grace(at(72))),
         (0, Some(Duration::from_secs(28)))
@@ -364,4 +364,74 @@ fn what_a_budget_holds_gets_its_last_call_once_when_its_grace_no_longer_fits() {
     assert_eq!(pods.take_last_calls(now + RETRY).len(), 1);
     pods.settle_last_call("1", Some(&Outcome::Evicted), now);
     assert_eq!(pods.take_last_calls(now + RETRY * 2).len(), 0, "never twice");
+}
+
+#[test]
+fn pods_that_are_not_ready_are_asked_for_seldom_and_go_as_soon_as_the_others_are_enough() {
+    let budgets = Arc::new(Budgets::default());
+    let healthy = |healthy: i32, version: &str| {
+        let budget = json!({
+            "metadata": {"namespace": "d", "name": "web", "resourceVersion": version},
+            "spec": {"selector": {}},
+            "status": {"expectedPods": 5, "desiredHealthy": 4, "currentHealthy": healthy, "disruptionsAllowed": 0},
+        });
+        budgets.apply(&serde_json::from_value(budget).unwrap());
+    };
+    healthy(2, "1");
+    let mut pods = behind(Arc::clone(&budgets));
+    for number in 0..3 {
+        pods.apply(&pod(&format!("crashing-{number}"), &number.to_string()));
+    }
+    let now = Instant::now();
+    let mut asked = 0;
+    for second in 0..180 {
+        let now = now + Duration::from_secs(second);
+        for target in pods.take_targets(now) {
+            asked += 1;
+            pods.settle(&target.uid, Some(&refused()), now, Duration::from_secs(1));
+        }
+    }
+    assert_eq!(asked, 3 * 3, "once a minute each, as long as it can be seen that they may not go");
+    healthy(4, "2");
+    assert_eq!(pods.take_targets(now + Duration::from_secs(181)).len(), 3, "they are no loss any more");
+}
+
+#[test]
+fn what_has_ended_is_held_by_no_budget() {
+    let budgets = Arc::new(Budgets::default());
+    let closed = json!({
+        "metadata": {"namespace": "d", "name": "web"}, "spec": {"selector": {}},
+        "status": {"expectedPods": 1, "desiredHealthy": 1, "currentHealthy": 0, "disruptionsAllowed": 0},
+    });
+    budgets.apply(&serde_json::from_value(closed).unwrap());
+    let mut pods = behind(budgets);
+    let mut failed = pod("evicted-before", "1");
+    failed.status.as_mut().unwrap().phase = Some("Failed".into());
+    pods.apply(&failed);
+    assert_eq!(reports(&mut pods)[0].verdict, Verdict::Evict);
+    assert_eq!(pods.take_targets(Instant::now()).len(), 1);
+}
+
+#[test]
+fn a_pod_that_is_terminating_says_since_when_and_what_keeps_it() {
+    let mut pods = no_pods();
+    let mut kept = pod("kept", "1");
+    kept.metadata.deletion_timestamp = serde_json::from_value(json!("2026-11-26T12:00:00Z")).unwrap();
+    kept.metadata.finalizers = Some(vec!["example.com/keep".into()]);
+    pods.apply(&kept);
+    let report = &reports(&mut pods)[0];
+    assert_eq!(report.verdict, Verdict::Terminating);
+    assert!(report.detail.contains("2026-11-26T12:00:00Z") && report.detail.contains("example.com/keep"));
+}
+
+#[test]
+fn an_overloaded_server_says_nothing_of_the_pod() {
+    let mut pods = no_pods();
+    let now = Instant::now();
+    pods.apply(&pod("a", "1"));
+    pods.take_targets(now);
+    let second = Duration::from_secs(1);
+    pods.settle("1", Some(&Outcome::Overloaded { again_in: second }), now, second);
+    assert_eq!(reports(&mut pods)[0].verdict, Verdict::Evict, "so no node is set aside for it");
+    assert_eq!((pods.take_targets(now).len(), pods.take_targets(now + second).len()), (0, 1));
 }

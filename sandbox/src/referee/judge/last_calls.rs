@@ -41,6 +41,9 @@ fn not_allowed(timeline: &Timeline<'_>, request: &Request) -> Option<&'static st
     if !timeline.may_be_held(node, at, request.answered) {
         return Some("from a node without label and claim of mechanic");
     }
+    if !timeline.is_held_by_budget(pod, at) {
+        return Some("which no PodDisruptionBudget held");
+    }
     let is_last_call = timeline.allows_last_call(node, pod.grace, at);
     (!is_last_call).then_some("though nothing that `last-call` names was about to destroy its machine")
 }

@@ -8,6 +8,8 @@ fn deleted(seconds: f64, allowed: &str, event_type: &str, body: Value) -> Run {
     run.configure(0.1, &[("last-call", allowed)]);
     let held = PodSeen { grace: Duration::from_secs(5), ..pod("cart-1", "n1") };
     run.add(0.2, Fact::Pod(held));
+    // As many are healthy as must be.
+    run.add(0.3, healthy(2));
     run.announce_event(10.0, "n1", &announced(event_type, EVENT));
     run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
     let delete = Request {
@@ -40,6 +42,11 @@ fn any_other_delete_breaks_a_promise() {
         ("for another type", deleted(16.0, "Preempt", "Terminate", body())),
         ("the VM comes back", deleted(16.0, "Preempt,Terminate", "Reboot", body())),
         ("too early", deleted(11.0, "Terminate", "Terminate", body())),
+        ("no budget holds it", {
+            let mut run = deleted(16.0, "Terminate", "Terminate", body());
+            run.history.records.retain(|record| !matches!(record.fact, Fact::Budget(_)));
+            run
+        }),
         ("no grace", deleted(16.0, "Terminate", "Terminate", grace(0))),
         ("no UID", deleted(16.0, "Terminate", "Terminate", json!({ "gracePeriodSeconds": 4 }))),
     ] {

@@ -1,0 +1,65 @@
+//! One eviction of one pod: sent, answered, noted.
+
+use std::time::Duration;
+
+use mechanic_plan::{ReasonCode, Verdict};
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{
+    clean_lists::BETWEEN_LISTS,
+    evict::{Outcome, RETRY, RETRY_UNKNOWN},
+    pods::{ALL_THE_SAME, Target},
+    task::{Drain, Shared, lock},
+};
+
+impl Drain {
+    /// Evicts one pod, and notes what came of it.
+    pub(super) async fn evict(&self, target: Target, pods: Shared) {
+        let Target { namespace, name, uid, asks_to_stay } = &target;
+        let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid, Verdict::Evict);
+        let node = self.target.node_name.as_str();
+        let urgent = lock(&pods).departure().urgent;
+        let outcome = self.evictions.evict(node, &target, urgent, still_wanted).await;
+        let again_in = match &outcome {
+            Some(Outcome::Evicted) => {
+                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
+                if *asks_to_stay {
+                    let says = format!("evicted from node {node}, {ALL_THE_SAME}");
+                    self.tell(&target, ReasonCode::Evict, false, says).await;
+                }
+                Duration::ZERO
+            }
+            Some(Outcome::Refused { detail, again_in, .. }) => {
+                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
+                // Pods of one budget don't come back in step.
+                again_in.mul_f64(rand::rng().random_range(0.8..1.2))
+            }
+            Some(Outcome::Unknown(detail)) => {
+                tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
+                // The watch may lag: whether it was accepted is asked before it is sent again.
+                if let Ok(listed) = self.list().await {
+                    lock(&pods).replace(&listed);
+                }
+                RETRY_UNKNOWN
+            }
+            Some(Outcome::Overloaded { again_in }) => {
+                tracing::warn!(node, "the API server sheds load; all evictions wait");
+                *again_in
+            }
+            Some(Outcome::NotSent(why)) => {
+                tracing::warn!(node, why, "eviction not sent");
+                BETWEEN_LISTS
+            }
+            Some(Outcome::Gone) => RETRY,
+            None => BETWEEN_LISTS,
+        };
+        lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
+    }
+
+    /// Asks about the eviction of one pod, in a dry run.
+    pub(super) async fn ask(&self, target: Target, pods: Shared) {
+        let outcome = self.evictions.ask(&target).await;
+        lock(&pods).settle_question(&target.uid, outcome.as_ref(), Instant::now());
+    }
+}
