@@ -1,11 +1,13 @@
 //! Carries out the drain of one node: evict, watch, settle. Decides nothing that the plan could decide.
 
+mod answer;
 mod attempt;
 mod clean_lists;
 mod evict;
 mod last_call;
 mod pod_view;
 mod pods;
+mod slowdown;
 mod task;
 mod tracked;
 mod turns;

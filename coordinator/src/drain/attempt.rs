@@ -7,8 +7,8 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::{
+    answer::{Outcome, RETRY, RETRY_UNKNOWN},
     clean_lists::BETWEEN_LISTS,
-    evict::{Outcome, RETRY, RETRY_UNKNOWN},
     pods::{ALL_THE_SAME, Target},
     task::{Drain, Shared, lock},
 };

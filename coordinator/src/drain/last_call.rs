@@ -6,7 +6,7 @@ use mechanic_plan::{ReasonCode, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    evict::Outcome,
+    answer::Outcome,
     pods::Target,
     task::{Drain, Shared, lock},
 };

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub(super) use report::ALL_THE_SAME;
 
 use super::{
-    evict::{Outcome, RETRY},
+    answer::{Outcome, RETRY},
     pod_view,
     tracked::Tracked,
     turns::Turns,

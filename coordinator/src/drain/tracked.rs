@@ -6,7 +6,7 @@ use mechanic_plan::{Holdup, Pod, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    evict::{LANDS_WITHIN, Outcome},
+    answer::{LANDS_WITHIN, Outcome},
     pod_view::Standing,
     pods::Target,
     turns::Turns,

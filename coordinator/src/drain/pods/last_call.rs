@@ -7,7 +7,7 @@ use mechanic_plan::Verdict;
 use tokio::time::Instant;
 
 use super::{Pods, Target, Tracked};
-use crate::drain::evict::{LANDS_WITHIN, Outcome, RETRY};
+use crate::drain::answer::{LANDS_WITHIN, Outcome, RETRY};
 
 impl Pods {
     /// The pods whose last call it is, marked as on their way, and how often that was tried, this time included.
