@@ -5,7 +5,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use mechanic_sandbox::{nodes::NodeSpec, workloads::Workload};
+use mechanic_sandbox::{
+    fault_proxy::{Effect, Fault, Requests},
+    nodes::NodeSpec,
+    workloads::Workload,
+};
 use serde_json::json;
 use support::House;
 
@@ -65,5 +69,54 @@ async fn a_drain_that_can_not_go_on_gives_its_slot_away_and_goes_on_when_it_can(
     for node in &free[..2] {
         house.wait_released(&node.name).await;
     }
+    house.judge().await;
+}
+
+/// W4 on a real API server: what was evicted stays evicted, what was not stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_whose_event_is_cancelled_stops_at_the_next_pod() {
+    let house = House::with_nodes(4, 1).await;
+    let node = house.node_without_coordinator();
+    let web = Workload::new("web", 6).start_after(Duration::from_secs(3));
+    house.close_others(&[node]).await.unwrap();
+    house.deploy(&web, Some(1)).await;
+    house.open_others(&[node]).await.unwrap();
+    let left = async || {
+        let pods = web.pods(&house.client).await.unwrap();
+        let here = |name: Option<&str>| name == Some(node.name.as_str());
+        pods.iter().filter(|pod| here(pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()))).count()
+    };
+    let event = house.announce_reboot(node);
+    house.wait("two pods are gone", async || (left().await <= 4).then_some(())).await;
+    house.remove(&event);
+    house.wait_for_phase(&node.name, "cordoned").await;
+    let stayed = left().await;
+    assert!(stayed >= 2, "the drain was over before it could be cancelled");
+    house.wait_released(&node.name).await;
+    assert_eq!(left().await, stayed, "pods are evicted for an event that is no longer announced");
+    let accepted = house.referee.verdict().await.facts.evictions_accepted;
+    assert_eq!(accepted + stayed, 6);
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_sheds_load_slows_all_evictions_down_and_sets_no_node_aside() {
+    let house = House::with_nodes(4, 1).await;
+    house.configure(json!({"set-aside-after": "3s"})).await;
+    let node = house.node_without_coordinator();
+    house.deploy(&Workload::new("web", 40).spread(), None).await;
+    let evictions = Requests::any().method("POST").path_contains("/eviction");
+    let overload = house.fault_proxy.inject(Fault::always(evictions, Effect::refuse(429, "TooManyRequests")));
+    let event = house.announce_reboot(node);
+    house.wait_for_phase(&node.name, "draining").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // A second, two, four, …: ten may be on their way each time, and there are no more than ten pods.
+    let asked = overload.hits();
+    assert!(asked <= 50, "{asked} evictions in ten seconds");
+    assert_eq!(house.claim(&node.name).await.unwrap()["phase"], "draining");
+    overload.clear();
+    house.wait_for_phase(&node.name, "drained").await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
     house.judge().await;
 }

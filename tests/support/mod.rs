@@ -283,6 +283,7 @@ impl House {
     pub(crate) async fn judge(&self) {
         let verdict = self.referee.verdict().await;
         assert!(verdict.is_clean(), "{verdict}\n{}", self.logs());
+        assert_eq!(verdict.facts.evicted_twice, 0, "{verdict}");
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Facts {
     pub evictions_accepted: usize,
     /// Evictions that a PodDisruptionBudget refused.
     pub evictions_refused: usize,
+    /// Pods of which more than one eviction was accepted: nobody waited to see what came of the first.
+    pub evicted_twice: usize,
     /// Pods deleted at their last call, as people had allowed.
     pub last_calls: usize,
     /// `namespace/name` of pods whose eviction a PodDisruptionBudget refused and later allowed.

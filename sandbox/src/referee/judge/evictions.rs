@@ -10,6 +10,7 @@ use crate::referee::verdict::Check;
 
 pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut Findings) {
     let mut refused: BTreeSet<(&str, &str, Option<&str>)> = BTreeSet::new();
+    let mut evicted: BTreeSet<(&str, &str, Option<&str>)> = BTreeSet::new();
     for request in timeline.requests.iter().copied().filter(|request| promises.is_coordinator(request)) {
         findings.facts.coordinator_requests += 1;
         if !request.is_eviction() {
@@ -21,6 +22,7 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
             refused.insert(pod);
         } else if request.accepted() {
             findings.facts.evictions_accepted += 1;
+            findings.facts.evicted_twice += usize::from(!evicted.insert(pod));
             if refused.remove(&pod) {
                 findings.facts.refused_then_accepted.push(format!("{}/{}", pod.0, pod.1));
             }
