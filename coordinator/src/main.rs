@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use mechanic_coordinator::{Arguments, LogFormat, run};
+use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -14,6 +15,8 @@ fn main() -> Result<()> {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
     }
+    // A crash dump would hold keys and tokens.
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("another crypto provider is installed already"))?;
