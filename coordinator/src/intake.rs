@@ -4,7 +4,7 @@ mod listeners;
 mod messages;
 mod pace;
 mod service;
-mod session;
+pub(crate) mod session;
 mod streams;
 
 pub(crate) use listeners::Listeners;

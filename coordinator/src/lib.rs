@@ -12,6 +12,8 @@ mod drain;
 mod events;
 mod fleet;
 mod fleet_service;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod http_server;
 mod intake;

@@ -103,7 +103,7 @@ impl FleetState {
         self.settings.as_ref().is_some_and(|settings| settings.config.dry_run)
     }
 
-    pub(super) fn set_settings(&mut self, settings: Settings) {
+    pub(crate) fn set_settings(&mut self, settings: Settings) {
         self.settings = Some(settings);
     }
 

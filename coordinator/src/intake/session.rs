@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mechanic_leadership::Leadership;
+use mechanic_plan::Monotonic;
 use mechanic_proto::v1::{ReportRequest, ReportResponse, report_request::Message as Request};
 use tokio::{
     sync::{mpsc, watch},
@@ -16,7 +17,10 @@ use super::{
     service::{Intake, response},
     streams::OpenStream,
 };
-use crate::clock;
+use crate::{
+    clock,
+    fleet::{FleetState, SessionId},
+};
 
 /// A Hello, and any message after it, must come within this time; heartbeats come every 10 s.
 const SILENCE: Duration = Duration::from_secs(25);
@@ -87,33 +91,44 @@ impl Session {
     /// False if the stream speaks for no Node any more.
     fn take_in(&self, message: Request) -> bool {
         let (node, id) = (self.stream.node.as_str(), self.stream.id);
-        let now = clock::monotonic();
         let Intake { fleet, metrics, listeners, .. } = &self.intake;
         listeners.hear(node, &message);
-        match message {
-            Request::Hello(hello) => {
-                metrics.message("hello");
-                if !hello.node_name.is_empty() && hello.node_name != node {
-                    tracing::warn!(
-                        node,
-                        claimed = hello.node_name,
-                        "the probe says that it runs on another node than its token; the token counts"
-                    );
-                }
-                let vm = hello.virtual_machine.as_ref().map(messages::vm);
-                fleet.change(|state| state.hello(node, id, now, hello.boot_id, vm))
+        metrics.message(match &message {
+            Request::Hello(_) => "hello",
+            Request::Observation(_) => "observation",
+            Request::Heartbeat(_) => "heartbeat",
+        });
+        fleet.change(|state| take_in(state, node, id, clock::monotonic(), message))
+    }
+}
+
+/// Takes in what the probe of `node` says. False if its session doesn't count any more.
+pub(crate) fn take_in(
+    state: &mut FleetState,
+    node: &str,
+    id: SessionId,
+    now: Monotonic,
+    message: Request,
+) -> bool {
+    match message {
+        Request::Hello(hello) => {
+            if !hello.node_name.is_empty() && hello.node_name != node {
+                tracing::warn!(
+                    node,
+                    claimed = hello.node_name,
+                    "the probe says that it runs on another node than its token; the token counts"
+                );
             }
-            Request::Observation(observation) => {
-                metrics.message("observation");
-                let polls = observation.evidence.as_ref().map(messages::polls);
-                let seen = messages::seen(observation);
-                fleet.change(|state| state.observe(node, id, now, seen, polls))
-            }
-            Request::Heartbeat(heartbeat) => {
-                metrics.message("heartbeat");
-                let polls = heartbeat.evidence.as_ref().map(messages::polls);
-                fleet.change(|state| state.heartbeat(node, id, now, polls))
-            }
+            let vm = hello.virtual_machine.as_ref().map(messages::vm);
+            state.hello(node, id, now, hello.boot_id, vm)
+        }
+        Request::Observation(observation) => {
+            let polls = observation.evidence.as_ref().map(messages::polls);
+            state.observe(node, id, now, messages::seen(observation), polls)
+        }
+        Request::Heartbeat(heartbeat) => {
+            let polls = heartbeat.evidence.as_ref().map(messages::polls);
+            state.heartbeat(node, id, now, polls)
         }
     }
 }

@@ -1,0 +1,65 @@
+//! What fuzz targets call: a probe's messages, from their bytes to the plan.
+
+use std::{collections::HashSet, time::Duration};
+
+use jiff::{Timestamp, ToSpan};
+use mechanic_plan::{ClaimOnNode, Monotonic, Now, VmReference, plan};
+use mechanic_proto::v1::ReportRequest;
+use prost::Message;
+
+use crate::{
+    fleet::{FleetState, NodeVersion, NodeView, SessionId, Settings},
+    intake::session::take_in,
+};
+
+/// The Node whose probe speaks.
+pub const OWN_NODE: &str = "a";
+/// Its machine.
+pub const OWN_MACHINE: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm-a";
+
+/// Takes in what the probe of [`OWN_NODE`] says, one encoded message after the other, and plans. Returns the Nodes, of
+/// three, on which anything would be written.
+#[must_use]
+pub fn written_after(messages: &[Vec<u8>]) -> Vec<String> {
+    let session = SessionId(1);
+    let mut now = Monotonic(Duration::from_hours(1));
+    let mut wall = Timestamp::UNIX_EPOCH + 498_000.hours();
+    let mut state = FleetState::default();
+    state.set_settings(Settings::default());
+    for name in [OWN_NODE, "b", "c"] {
+        state.apply_node(view(name), now);
+    }
+    state.retain_listed(&[OWN_NODE, "b", "c"].map(str::to_owned).into());
+    state.begin_session(OWN_NODE, "uid-a", session);
+    for message in messages {
+        (now, wall) = (Monotonic(now.0 + Duration::from_secs(5)), wall + 5.seconds());
+        if let Ok(ReportRequest { message: Some(message) }) = ReportRequest::decode(message.as_slice()) {
+            take_in(&mut state, OWN_NODE, session, now, message);
+        }
+    }
+    let snapshot = state.snapshot(1, Monotonic::default());
+    let plan = plan(&snapshot, Now { wall, monotonic: now });
+    let written: HashSet<String> =
+        plan.into_iter().filter(|(_, decision)| decision.write.is_some()).map(|(name, _)| name).collect();
+    written.into_iter().collect()
+}
+
+fn view(name: &str) -> NodeView {
+    NodeView {
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        version: NodeVersion::parse("1"),
+        vm: VmReference::parse(&OWN_MACHINE.replace("vm-a", &format!("vm-{name}"))),
+        covered: true,
+        pool: "pool".to_owned(),
+        opted_out: false,
+        unschedulable: false,
+        cordon_owner: None,
+        leaving: false,
+        shut_down: false,
+        ready: true,
+        vm_event: None,
+        claim: ClaimOnNode::None,
+    }
+}
