@@ -25,7 +25,7 @@ fn seeds() -> Vec<Vec<u8>> {
             virtual_machine: Some(machine),
             ..Hello::default()
         })),
-        encoded(Message::Heartbeat(Heartbeat { evidence: Some(evidence.clone()), failures: Vec::new() })),
+        encoded(Message::Heartbeat(Heartbeat { evidence: Some(evidence), failures: Vec::new() })),
     ];
     for sample in imds_samples().unwrap() {
         let Ok(document) = Document::judge(200, Bytes::from(sample)) else { continue };
@@ -35,7 +35,7 @@ fn seeds() -> Vec<Vec<u8>> {
         }
         seeds.push(encoded(Message::Observation(Observation {
             events,
-            evidence: Some(evidence.clone()),
+            evidence: Some(evidence),
             document_number: 1,
             ..Observation::default()
         })));
