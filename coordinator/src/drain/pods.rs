@@ -149,7 +149,7 @@ impl Pods {
             judge(tracked) == Verdict::Evict
                 && !tracked.in_flight
                 && !tracked.evicted
-                && tracked.is_due(&self.budgets, now)
+                && tracked.due_at(&self.budgets).is_none_or(|at| at <= now)
         });
         let mut due: Vec<_> = due.map(|tracked| (tracked.budget(&self.budgets), tracked)).collect();
         due.sort_by_cached_key(|(budget, Tracked { pod, .. })| {
@@ -200,7 +200,7 @@ impl Pods {
         let next = |tracked: &Tracked| {
             let budget = tracked.budget(&self.budgets);
             let turn = budget.and_then(|(key, budget)| self.turns.next(&key, &budget, now));
-            tracked.not_before.max(turn)
+            tracked.due_at(&self.budgets).max(turn)
         };
         // What is due by now has been taken, or waits for something that is heard of.
         waiting.filter_map(next).filter(|at| *at > now).min()

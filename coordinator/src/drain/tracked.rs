@@ -122,21 +122,17 @@ impl Tracked {
         }
     }
 
-    /// Whether its eviction may be sent now, budgets apart.
-    pub(super) fn is_due(&self, budgets: &Budgets, now: Instant) -> bool {
-        let is_time = self.not_before.is_none_or(|not_before| not_before <= now);
-        match self.only_budget(budgets).filter(|_| self.standing == Standing::NotReady) {
-            None => is_time,
-            // No turns are kept for a pod that isn't Ready: it goes as soon as the others are enough.
-            Some(budget) => {
-                let refused =
-                    self.refusal.as_ref().filter(|refusal| refusal.verdict == Verdict::BlockedByBudget);
-                let has_changed =
-                    refused.is_none_or(|refusal| refusal.budget_version.as_ref() != Some(&budget.version));
-                let asked_long_ago = refused.is_none_or(|refusal| refusal.at + SELDOM <= now);
-                if budget.budget.lets_go(false) { is_time || has_changed } else { asked_long_ago }
-            }
+    /// When its eviction may be sent, turns behind a budget apart; `None` is at once.
+    pub(super) fn due_at(&self, budgets: &Budgets) -> Option<Instant> {
+        let budget = self.only_budget(budgets).filter(|_| self.standing == Standing::NotReady);
+        let refused = self.refusal.as_ref().filter(|refusal| refusal.verdict == Verdict::BlockedByBudget);
+        // No turns are kept for a pod that isn't Ready: it goes as soon as the others are enough.
+        let (Some(budget), Some(refused)) = (budget, refused) else { return self.not_before };
+        if !budget.budget.lets_go(false) {
+            return Some(refused.at + SELDOM);
         }
+        let is_unchanged = refused.budget_version.as_ref() == Some(&budget.version);
+        self.not_before.filter(|_| is_unchanged)
     }
 
     /// When the API server is to be asked about it again, in a dry run.

@@ -11,7 +11,7 @@ use crate::{clock, fleet::BudgetKey};
 const WOULD_GO: &str = "in a dry run; the API server would evict it now";
 
 pub(in crate::drain) const ALL_THE_SAME: &str =
-    "though it asks not to be moved: where its machine goes, nothing of it would be left";
+    "though it asks not to be moved: its machine goes away, or policy says so";
 
 impl Pods {
     /// Whether one of them is behind that budget.

@@ -391,9 +391,29 @@ fn pods_that_are_not_ready_are_asked_for_seldom_and_go_as_soon_as_the_others_are
             pods.settle(&target.uid, Some(&refused()), now, Duration::from_secs(1));
         }
     }
+    let next = pods.next_try(now + Duration::from_secs(179));
+    assert_eq!(next, Some(now + Duration::from_mins(3)), "and woken up for it");
     assert_eq!(asked, 3 * 3, "once a minute each, as long as it can be seen that they may not go");
     healthy(4, "2");
     assert_eq!(pods.take_targets(now + Duration::from_secs(181)).len(), 3, "they are no loss any more");
+}
+
+#[test]
+fn a_pod_that_is_not_ready_and_refused_by_something_else_waits_its_time() {
+    let budgets = Arc::new(Budgets::default());
+    let open = json!({
+        "metadata": {"namespace": "d", "name": "web"}, "spec": {"selector": {}},
+        "status": {"expectedPods": 5, "desiredHealthy": 3, "currentHealthy": 4, "disruptionsAllowed": 1},
+    });
+    budgets.apply(&serde_json::from_value(open).unwrap());
+    let mut pods = behind(budgets);
+    pods.apply(&pod("a", "1"));
+    let now = Instant::now();
+    assert_eq!(pods.take_targets(now).len(), 1);
+    let webhook =
+        Outcome::Refused { verdict: Verdict::EvictionRefused, detail: "the webhook".into(), again_in: RETRY };
+    pods.settle("1", Some(&webhook), now, RETRY);
+    assert_eq!((pods.take_targets(now).len(), pods.take_targets(now + RETRY).len()), (0, 1));
 }
 
 #[test]
