@@ -117,6 +117,8 @@ async fn with_a_valid_token_of_one_node_nothing_is_moved_on_any_other() {
     // A document of 10 MB is not even read.
     let large = house.say(own, &token, [document(vec![], 10_000_000)]).await;
     assert!(large.is_some(), "a document of 10 MB is taken");
+    let refused = house.metric(&leader, "mechanic_probe_streams_ended_total{reason=\"too_large\"}").await;
+    assert!(refused > 0.0, "nobody would know of it");
     let thousands = (0..5_000).map(|number| event(number, "Preempt", "", &others)).collect();
     assert_eq!(house.say(own, &token, [document(thousands, 0)]).await, None);
     let never = vec![event(1, "Reboot", "Fri, 31 Dec 9999 23:59:59 GMT", &[own.vm_name()])];

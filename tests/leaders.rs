@@ -145,3 +145,20 @@ async fn whatever_a_person_does_to_the_lease_the_drain_goes_on_to_its_end() {
     }
     house.judge().await;
 }
+
+/// What was on its way when the API server stood still may land late: at most ten evictions, each bound to its UID.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_stands_still_in_mid_drain_makes_no_two_leaders() {
+    let house = House::with(4, 1, |options| options.promises.api_server_stalls = true).await;
+    for (seconds, name) in [(5, "short"), (20, "long"), (60, "longest")] {
+        let node = house.node_without_coordinator();
+        let event = house.in_mid_drain(node, &Workload { name: name.to_owned(), ..slow() }).await;
+        house.cluster.freeze_api_server().unwrap();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        house.cluster.thaw_api_server().unwrap();
+        house.to_the_end(node, &event).await;
+    }
+    let late = house.referee.verdict().await.facts.in_flight_at_change;
+    println!("{late} writes of a former leader were on their way when the Lease changed hands");
+    house.judge().await;
+}

@@ -43,7 +43,7 @@ struct ByKind {
 
 /// What the labels can be, so that each is there, as 0, before it first happens.
 const FAILED_HANDSHAKES: [&str; 2] = ["tls", "timeout"];
-const ENDED_STREAMS: [&str; 5] = ["closed", "replaced", "silent", "not_leading", "node_gone"];
+const ENDED_STREAMS: [&str; 6] = ["closed", "replaced", "silent", "too_large", "not_leading", "node_gone"];
 const RESULTS: [&str; 3] = ["accepted", "rejected", "failed"];
 const KINDS: [&str; 3] = ["hello", "observation", "heartbeat"];
 

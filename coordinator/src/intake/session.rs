@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     messages,
@@ -72,7 +72,7 @@ impl Session {
                 Ok(Ok(None)) => return "closed",
                 Ok(Err(status)) => {
                     tracing::debug!(node, %status, "probe's stream broke");
-                    return "closed";
+                    return if status.code() == Code::OutOfRange { "too_large" } else { "closed" };
                 }
                 Err(_) => {
                     let silent = format!("no message came for {} s", SILENCE.as_secs());
