@@ -1,10 +1,11 @@
-//! What the fuzz targets in `tests/` share. `cargo test -p mechanic-fuzz` runs each for a moment;
+//! What the fuzz targets in `tests/` share. `cargo test -p mechanic-fuzz` runs each for a second;
 //! `BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test -p mechanic-fuzz --release TARGET` for ten minutes, and `cargo bolero test`
 //! with an engine that is guided by coverage.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Changes to a seed: where, what kind, with which byte.
@@ -46,6 +47,24 @@ pub fn imds_samples() -> io::Result<Vec<Vec<u8>>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     files.sort();
     files.into_iter().map(fs::read).collect()
+}
+
+/// Counts executions, and tells how many there were when it is dropped.
+#[derive(Default)]
+pub struct Executions(AtomicU64);
+
+impl Executions {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Executions {
+    #[allow(clippy::print_stdout, reason = "whoever runs it for long wants to know")]
+    fn drop(&mut self) {
+        println!("{} executions", self.0.load(Ordering::Relaxed));
+    }
 }
 
 /// One of the seeds.

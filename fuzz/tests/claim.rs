@@ -1,7 +1,7 @@
 //! The claim on a Node, which whoever may write there can forge.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use mechanic_fuzz::{Edits, mutated, pick};
+use mechanic_fuzz::{Edits, Executions, mutated, pick};
 use mechanic_plan::{Claim, ScheduledEvent};
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -22,8 +22,10 @@ fn seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn claim() {
+    let executions = Executions::default();
     let seeds = seeds();
-    bolero::check!().with_iterations(20_000).with_type::<(u8, Edits)>().for_each(|(seed, edits)| {
+    bolero::check!().with_type::<(u8, Edits)>().for_each(|(seed, edits)| {
+        executions.count();
         let text = mutated(pick(&seeds, *seed), edits);
         let Ok(claim) = Claim::parse(&String::from_utf8_lossy(&text)) else { return };
         // What was understood is written down again without a loss, unknown fields included.

@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use bytes::Bytes;
-use mechanic_fuzz::{Edits, imds_samples, mutated, pick};
+use mechanic_fuzz::{Edits, Executions, imds_samples, mutated, pick};
 use mechanic_probe::document::Document;
 
 #[test]
 fn imds_document() {
+    let executions = Executions::default();
     let samples = imds_samples().unwrap();
-    let answers = bolero::check!().with_iterations(20_000).with_type::<(Option<u16>, u8, Edits)>();
+    let answers = bolero::check!().with_type::<(Option<u16>, u8, Edits)>();
     answers.for_each(|(status, seed, edits)| {
+        executions.count();
         let status = status.unwrap_or(200);
         let body = mutated(pick(&samples, *seed), edits);
         let Ok(document) = Document::judge(status, Bytes::from(body.clone())) else { return };

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use mechanic_coordinator::fuzzing::{OWN_MACHINE, OWN_NODE, written_after};
-use mechanic_fuzz::{Edits, imds_samples, mutated, pick};
+use mechanic_fuzz::{Edits, Executions, imds_samples, mutated, pick};
 use mechanic_probe::document::Document;
 use mechanic_proto::v1::{
     Evidence, Heartbeat, Hello, Observation, ReportRequest, VirtualMachine, report_request::Message,
@@ -45,10 +45,12 @@ fn seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn observation() {
+    let executions = Executions::default();
     let seeds = seeds();
     // Unchanged, they do make a plan: the target can find something.
     assert!(seeds.iter().any(|seed| written_after(&[seeds[0].clone(), seed.clone()]) == [OWN_NODE]));
-    bolero::check!().with_iterations(5_000).with_type::<Vec<(u8, Edits)>>().for_each(|said| {
+    bolero::check!().with_type::<Vec<(u8, Edits)>>().for_each(|said| {
+        executions.count();
         let hello = std::iter::once(seeds[0].clone());
         let said = said.iter().map(|(seed, edits)| mutated(pick(&seeds, *seed), edits));
         let messages: Vec<Vec<u8>> = hello.chain(said).collect();
