@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::Command};
 
 use mechanic_sandbox::programs::workspace;
 
-/// Plays the release before this one, until there are releases.
-const PREVIOUS: &str = "38e8538a78dafe5b1ce4f938316da8d636dd7bf8";
+/// Plays the release before this one, until there are releases: the first that spoke TLS.
+const PREVIOUS: &str = "8f109add37a1428bd51fc34f139459eec550f173";
 
 /// The coordinator of the release before; `None` in a clone without that much history.
 pub(crate) fn coordinator() -> Option<PathBuf> {
