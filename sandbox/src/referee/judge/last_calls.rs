@@ -19,6 +19,11 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
     }
 }
 
+/// A DELETE of pods that is no last call, and so takes them away from their budgets.
+pub(super) fn is_mere_delete(timeline: &Timeline<'_>, request: &Request) -> bool {
+    is_pod_delete(request) && not_allowed(timeline, request).is_some()
+}
+
 fn is_pod_delete(request: &Request) -> bool {
     request.resource == "pods"
         && request.subresource.is_empty()

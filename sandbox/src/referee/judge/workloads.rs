@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::core::{Selector, SelectorExt as _};
 
-use super::Findings;
+use super::{Findings, last_calls};
 use crate::referee::history::{BudgetSeen, PodSeen, Request};
 use crate::referee::promises::Promises;
 use crate::referee::timeline::{EventLife, PodLife, Timeline, WATCH_LAG};
@@ -107,11 +107,10 @@ fn taken_by_mechanic<'t, 'a>(
     timeline: &'t Timeline<'a>,
     promises: &'t Promises,
 ) -> impl Iterator<Item = &'a Request> + 't {
-    timeline
-        .requests
-        .iter()
-        .copied()
-        .filter(|request| promises.is_coordinator(request) && request.accepted() && request.is_eviction())
+    timeline.requests.iter().copied().filter(move |request| {
+        let took = request.is_eviction() || last_calls::is_mere_delete(timeline, request);
+        promises.is_coordinator(request) && request.accepted() && took
+    })
 }
 
 fn is_about(request: &Request, life: &PodLife<'_>) -> bool {
