@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
-use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 
 pub(crate) use refusal::Refusal;
@@ -21,8 +20,6 @@ use review::Reviews;
 /// A token that was reviewed isn't reviewed again for so long: whoever calls in a loop costs the API server little, and a
 /// token that is revoked is refused soon.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// Questions to the API server at once.
-const AT_ONCE: usize = 32;
 
 /// Tells callers apart.
 #[derive(Clone)]
@@ -31,7 +28,6 @@ pub(crate) struct Callers {
     probe_account: Arc<str>,
     tokens: Arc<Cache<Result<UserInfo, Refusal>>>,
     readers: Arc<Cache<Result<(), Refusal>>>,
-    room: Arc<Semaphore>,
     metrics: Metrics,
 }
 
@@ -43,7 +39,6 @@ impl Callers {
             probe_account: format!("system:serviceaccount:{namespace}:mechanic-probe").into(),
             tokens: Arc::new(Cache::new(REMEMBERED)),
             readers: Arc::new(Cache::new(REMEMBERED)),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
             metrics,
         }
     }
@@ -63,37 +58,34 @@ impl Callers {
     /// Where the caller may not, or that can't be known now.
     pub(crate) async fn reader(&self, metadata: &MetadataMap) -> Result<(), Refusal> {
         let token = bearer(metadata)?;
-        let key = Fingerprint::of(token);
-        if let Some(remembered) = self.readers.get(&key) {
-            return remembered;
-        }
-        let user = self.user(token).await?;
-        let answer = {
-            let _room = self.room.acquire().await;
-            self.reviews.may_get_nodes(user).await
-        };
-        self.readers.remember(key, answer.clone(), worth_remembering(&answer));
-        answer
+        let ask = async { self.reviews.may_get_nodes(self.user(token).await?).await };
+        once(&self.readers, token, ask).await
     }
 
     async fn user(&self, token: &str) -> Result<UserInfo, Refusal> {
-        let key = Fingerprint::of(token);
-        if let Some(remembered) = self.tokens.get(&key) {
-            return remembered;
-        }
-        let answer = {
-            let _room = self.room.acquire().await;
-            self.reviews.token(token).await
+        let ask = async {
+            let answer = self.reviews.token(token).await;
+            self.metrics.token_reviewed(&answer);
+            answer
         };
-        self.metrics.token_reviewed(&answer);
-        self.tokens.remember(key, answer.clone(), worth_remembering(&answer));
-        answer
+        once(&self.tokens, token, ask).await
     }
 }
 
-/// What the API server couldn't say is asked again at once.
-fn worth_remembering<T>(answer: &Result<T, Refusal>) -> bool {
-    !matches!(answer, Err(Refusal::NotReviewed))
+/// What is remembered of the token, or what is found out now.
+async fn once<T: Clone>(
+    cache: &Cache<Result<T, Refusal>>,
+    token: &str,
+    ask: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let key = Fingerprint::of(token);
+    if let Some(remembered) = cache.get(&key) {
+        return remembered;
+    }
+    let answer = ask.await;
+    // What the API server couldn't say is asked again at once.
+    cache.remember(key, answer.clone(), !matches!(answer, Err(Refusal::NotReviewed)));
+    answer
 }
 
 fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {

@@ -3,12 +3,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
-use mechanic_plan::{ClaimOnNode, Monotonic, Now, VmReference, plan};
+use mechanic_plan::{Monotonic, Now, plan};
 use mechanic_proto::v1::ReportRequest;
 use prost::Message;
+use serde_json::json;
 
 use crate::{
-    fleet::{FleetState, NodeVersion, NodeView, SessionId, Settings},
+    fleet::{FleetState, NodeView, SessionId, Settings},
     intake::session::take_in,
 };
 
@@ -27,8 +28,8 @@ pub fn written_after(messages: &[Vec<u8>]) -> Vec<String> {
     let mut wall = Timestamp::UNIX_EPOCH + 498_000.hours();
     let mut state = FleetState::default();
     state.set_settings(Settings::default());
-    for name in [OWN_NODE, "b", "c"] {
-        state.apply_node(view(name), now);
+    for view in [OWN_NODE, "b", "c"].into_iter().filter_map(view) {
+        state.apply_node(view, now);
     }
     state.retain_listed(&[OWN_NODE, "b", "c"].map(str::to_owned).into());
     state.begin_session(OWN_NODE, "uid-a", session);
@@ -45,21 +46,16 @@ pub fn written_after(messages: &[Vec<u8>]) -> Vec<String> {
     written.into_iter().collect()
 }
 
-fn view(name: &str) -> NodeView {
-    NodeView {
-        name: name.to_owned(),
-        uid: format!("uid-{name}"),
-        version: NodeVersion::parse("1"),
-        vm: VmReference::parse(&OWN_MACHINE.replace("vm-a", &format!("vm-{name}"))),
-        covered: true,
-        pool: "pool".to_owned(),
-        opted_out: false,
-        unschedulable: false,
-        cordon_owner: None,
-        leaving: false,
-        shut_down: false,
-        ready: true,
-        vm_event: None,
-        claim: ClaimOnNode::None,
-    }
+/// As the API server would show it.
+fn view(name: &str) -> Option<NodeView> {
+    let machine = OWN_MACHINE.replace("vm-a", &format!("vm-{name}"));
+    let node = json!({
+        "metadata": {
+            "name": name, "uid": format!("uid-{name}"), "resourceVersion": "1",
+            "labels": { "kubernetes.io/os": "linux", "agentpool": "pool" },
+        },
+        "spec": { "providerID": format!("azure://{machine}") },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    NodeView::of(&serde_json::from_value(node).ok()?)
 }

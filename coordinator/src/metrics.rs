@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -16,54 +16,24 @@ use crate::callers::Refusal;
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
     connections: Gauge,
-    failed_handshakes: Family<ByReason, Counter>,
-    token_reviews: Family<ByResult, Counter>,
+    failed_handshakes: Counters,
+    token_reviews: Counters,
     streams: Gauge,
-    refused_streams: Family<ByReason, Counter>,
-    ended_streams: Family<ByReason, Counter>,
-    messages: Family<ByKind, Counter>,
+    refused_streams: Counters,
+    ended_streams: Counters,
+    messages: Counters,
     held_back_messages: Counter,
-    refused_calls: Family<ByReason, Counter>,
+    refused_calls: Counters,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResult {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKind {
-    kind: &'static str,
-}
+/// Counters that one label tells apart.
+type Counters = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// What the labels can be, so that each is there, as 0, before it first happens.
 const FAILED_HANDSHAKES: [&str; 2] = ["tls", "timeout"];
 const ENDED_STREAMS: [&str; 6] = ["closed", "replaced", "silent", "too_large", "not_leading", "node_gone"];
 const RESULTS: [&str; 3] = ["accepted", "rejected", "failed"];
 const KINDS: [&str; 3] = ["hello", "observation", "heartbeat"];
-
-fn by_result(registry: &mut Registry) -> Family<ByResult, Counter> {
-    let family = Family::<ByResult, Counter>::default();
-    registry.register("token_reviews", "Tokens that the API server was asked about", family.clone());
-    for result in RESULTS {
-        drop(family.get_or_create(&ByResult { result }));
-    }
-    family
-}
-
-fn by_kind(registry: &mut Registry) -> Family<ByKind, Counter> {
-    let family = Family::<ByKind, Counter>::default();
-    registry.register("probe_messages", "Messages of probes", family.clone());
-    for kind in KINDS {
-        drop(family.get_or_create(&ByKind { kind }));
-    }
-    family
-}
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -81,25 +51,50 @@ impl Metrics {
             "Messages of probes that had to wait, since their probe sends too many",
             held_back_messages.clone(),
         );
-        let mut family = |name, help, reasons: &[&'static str]| {
-            let family = Family::<ByReason, Counter>::default();
-            registry.register(name, help, family.clone());
-            for reason in reasons {
-                drop(family.get_or_create(&ByReason { reason }));
+        let mut counters = |name, help, label, values: &[&'static str]| {
+            let counters = Counters::default();
+            registry.register(name, help, counters.clone());
+            for value in values {
+                drop(counters.get_or_create(&[(label, value)]));
             }
-            family
+            counters
         };
         let refusals = Refusal::VARIANTS;
         Self {
             connections,
             streams,
             held_back_messages,
-            failed_handshakes: family("handshakes_failed", "TLS handshakes that failed", &FAILED_HANDSHAKES),
-            refused_streams: family("probe_streams_refused", "Probes that were not let in", refusals),
-            ended_streams: family("probe_streams_ended", "Probes' streams that have ended", &ENDED_STREAMS),
-            refused_calls: family("fleet_calls_refused", "Calls of FleetService not answered", refusals),
-            token_reviews: by_result(&mut registry),
-            messages: by_kind(&mut registry),
+            failed_handshakes: counters(
+                "handshakes_failed",
+                "TLS handshakes that failed",
+                "reason",
+                &FAILED_HANDSHAKES,
+            ),
+            refused_streams: counters(
+                "probe_streams_refused",
+                "Probes that were not let in",
+                "reason",
+                refusals,
+            ),
+            ended_streams: counters(
+                "probe_streams_ended",
+                "Probes' streams that have ended",
+                "reason",
+                &ENDED_STREAMS,
+            ),
+            refused_calls: counters(
+                "fleet_calls_refused",
+                "Calls of FleetService not answered",
+                "reason",
+                refusals,
+            ),
+            token_reviews: counters(
+                "token_reviews",
+                "Tokens that the API server was asked about",
+                "result",
+                &RESULTS,
+            ),
+            messages: counters("probe_messages", "Messages of probes", "kind", &KINDS),
             registry: Arc::new(registry),
         }
     }
@@ -117,7 +112,7 @@ impl Metrics {
     }
 
     pub(crate) fn handshake_failed(&self, reason: &'static str) {
-        self.failed_handshakes.get_or_create(&ByReason { reason }).inc();
+        self.failed_handshakes.get_or_create(&[("reason", reason)]).inc();
     }
 
     pub(crate) fn token_reviewed<T>(&self, answer: &Result<T, Refusal>) {
@@ -126,7 +121,7 @@ impl Metrics {
             Err(Refusal::NotReviewed) => "failed",
             Err(_) => "rejected",
         };
-        self.token_reviews.get_or_create(&ByResult { result }).inc();
+        self.token_reviews.get_or_create(&[("result", result)]).inc();
     }
 
     /// Counts a probe's stream until it is dropped.
@@ -135,15 +130,15 @@ impl Metrics {
     }
 
     pub(crate) fn stream_refused(&self, refusal: &Refusal) {
-        self.refused_streams.get_or_create(&ByReason { reason: refusal.into() }).inc();
+        self.refused_streams.get_or_create(&[("reason", refusal.into())]).inc();
     }
 
     pub(crate) fn stream_ended(&self, reason: &'static str) {
-        self.ended_streams.get_or_create(&ByReason { reason }).inc();
+        self.ended_streams.get_or_create(&[("reason", reason)]).inc();
     }
 
     pub(crate) fn message(&self, kind: &'static str) {
-        self.messages.get_or_create(&ByKind { kind }).inc();
+        self.messages.get_or_create(&[("kind", kind)]).inc();
     }
 
     pub(crate) fn message_held_back(&self) {
@@ -151,7 +146,7 @@ impl Metrics {
     }
 
     pub(crate) fn call_refused(&self, refusal: &Refusal) {
-        self.refused_calls.get_or_create(&ByReason { reason: refusal.into() }).inc();
+        self.refused_calls.get_or_create(&[("reason", refusal.into())]).inc();
     }
 }
 

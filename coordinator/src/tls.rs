@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
 use kube::Client;
+use x509_parser::certificate::X509Certificate;
 
 pub(crate) use accept::incoming;
 pub(crate) use identity::Identity;
@@ -44,4 +46,9 @@ pub(crate) async fn establish(
     }
     let (agreed, identity) = Agreed::establish(client, namespace, overlap).await;
     Ok((identity, agreed.keep().boxed()))
+}
+
+/// Whether a certificate is no longer good.
+fn has_expired(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
+    certificate.validity().not_after.timestamp() <= now.as_second()
 }

@@ -66,6 +66,7 @@ pub(crate) fn is_emergency(event: &ScheduledEvent, now: Timestamp, needed: Durat
 mod tests {
     use super::*;
     use crate::pods::{BudgetOverPod, PodReport, Verdict};
+    use crate::testing::event;
 
     fn pod(grace: u64, budget: Option<(&str, usize)>) -> PodReport {
         let budget = budget.map(|(name, allows_at_once)| BudgetOverPod { name: name.into(), allows_at_once });
@@ -97,15 +98,6 @@ mod tests {
         let side_by_side = vec![pod(20, Some(("a", 1))), pod(20, Some(("b", 1)))];
         assert_eq!(needed(side_by_side), 50);
         assert_eq!(needed(vec![pod(20, Some(("never", 0))); 2]), 20 + 50 + 30);
-    }
-
-    fn event(event_type: &str, status: &str, not_before: &str) -> ScheduledEvent {
-        ScheduledEvent {
-            event_type: event_type.into(),
-            status: status.into(),
-            not_before: not_before.into(),
-            ..ScheduledEvent::default()
-        }
     }
 
     const NOON: &str = "2026-11-23T12:00:00Z";

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    event::ScheduledEvent,
     fleet::{ClaimOnNode, Document, Evidence, Node, Probe, ProbeVm, Readiness},
     identity::VmReference,
     time::Monotonic,
@@ -50,5 +51,15 @@ pub(crate) fn probe(vm_name: &str, last_heard: Monotonic) -> Probe {
         evidence_of_document: evidence,
         proved_last: last_heard,
         listed: Arc::default(),
+    }
+}
+
+/// An event of no machine's.
+pub(crate) fn event(event_type: &str, status: &str, not_before: &str) -> ScheduledEvent {
+    ScheduledEvent {
+        event_type: event_type.into(),
+        status: status.into(),
+        not_before: not_before.into(),
+        ..ScheduledEvent::default()
     }
 }

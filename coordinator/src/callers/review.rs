@@ -1,6 +1,6 @@
 //! What the API server says of a token, and of who holds it.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo},
@@ -8,6 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, Resource, api::PostParams, core::ClusterResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use super::Refusal;
 
@@ -15,6 +16,8 @@ use super::Refusal;
 const AUDIENCE: &str = "mechanic-coordinator";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Questions to the API server at once.
+const AT_ONCE: usize = 32;
 
 /// A Node that a token is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +30,12 @@ pub(crate) struct BoundNode {
 #[derive(Clone)]
 pub(super) struct Reviews {
     client: Client,
+    room: Arc<Semaphore>,
 }
 
 impl Reviews {
     pub(super) fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Who holds the token.
@@ -77,6 +81,7 @@ impl Reviews {
             + Serialize
             + DeserializeOwned,
     {
+        let _room = self.room.acquire().await;
         let reviews = Api::<K>::all(self.client.clone());
         let parameters = PostParams::default();
         match tokio::time::timeout(TIMEOUT, reviews.create(&parameters, review)).await {

@@ -15,6 +15,8 @@ use rustls::{
 use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
+use super::has_expired;
+
 const AUTHORITY_LIVES: Duration = Duration::from_hours(10 * 365 * 24);
 /// How long a leaf certificate is good for.
 pub(super) const LEAF_LIVES: Duration = Duration::from_hours(24);
@@ -53,7 +55,7 @@ impl Authority {
         if !certificate.is_ca() {
             return Err("`tls.crt` is no authority's certificate (basic constraint CA)".to_owned());
         }
-        if certificate.validity().not_after.timestamp() <= now.as_second() {
+        if has_expired(&certificate, now) {
             return Err(format!("`tls.crt` has expired, {}", certificate.validity().not_after));
         }
         let key = || PrivateKeyDer::from_pem_slice(key_pem.as_bytes());

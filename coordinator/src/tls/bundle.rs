@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
+use super::has_expired;
+
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
@@ -28,7 +30,7 @@ fn same(one: &str, two: &str) -> bool {
 fn is_good(pem: &str, now: Timestamp) -> bool {
     let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
     let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
-    certificate.validity().not_after.timestamp() > now.as_second()
+    !has_expired(&certificate, now)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-use super::{Identity, SERVER_NAME};
+use super::{Identity, SERVER_NAME, has_expired};
 use crate::arguments::CertificateFiles;
 
 /// The kubelet changes files of a Secret about once a minute.
@@ -77,9 +77,8 @@ fn certified(certificates: &str, key: &Path, now: Timestamp) -> Result<Certified
 
 fn check(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<()> {
     let (_, certificate) = X509Certificate::from_der(leaf)?;
-    let not_after = certificate.validity().not_after;
-    if not_after.timestamp() <= now.as_second() {
-        bail!("it has expired, {not_after}");
+    if has_expired(&certificate, now) {
+        bail!("it has expired, {}", certificate.validity().not_after);
     }
     let names = certificate.subject_alternative_name()?;
     let names = names.iter().flat_map(|names| &names.value.general_names);

@@ -69,17 +69,9 @@ impl LastCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::event;
 
     const NOON: &str = "2026-11-26T12:00:00Z";
-
-    fn event(event_type: &str, status: &str, not_before: &str) -> ScheduledEvent {
-        ScheduledEvent {
-            event_type: event_type.into(),
-            status: status.into(),
-            not_before: not_before.into(),
-            ..ScheduledEvent::default()
-        }
-    }
 
     #[test]
     fn the_first_destruction_that_is_allowed_counts() {
