@@ -191,7 +191,7 @@ mod tests {
             cordon_owner: None,
             leaving: false,
             shut_down: false,
-            readiness: Readiness { ready: true, since: Monotonic::default() },
+            readiness: Readiness { ready: true, since: Monotonic::default(), was_before: false },
             vm_event_condition: None,
             claim,
             probe: None,

@@ -127,7 +127,7 @@ fn node(number: usize, events: &[ScheduledEvent], silent: bool) -> Node {
         cordon_owner: None,
         leaving: false,
         shut_down: false,
-        readiness: Readiness { ready: true, since: Monotonic::default() },
+        readiness: Readiness { ready: true, since: Monotonic::default(), was_before: false },
         vm_event_condition: None,
         claim: ClaimOnNode::None,
         probe: Some(probe),

@@ -93,6 +93,8 @@ pub struct Readiness {
     pub ready: bool,
     /// Since when it is what it is, as far as this process knows.
     pub since: Monotonic,
+    /// Whether it was so already when this process first listed the Nodes, and so maybe for much longer.
+    pub was_before: bool,
 }
 
 /// The condition `VMEventScheduled`, as this process has seen it.

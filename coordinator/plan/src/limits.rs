@@ -133,8 +133,9 @@ fn is_unavailable(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
     let not_ready_for = node.not_ready_for(now);
     let given_up = not_ready_for >= GIVEN_UP || node.leaving;
     let has_finding = node.own_events().iter().any(|event| Response::to(event) >= Response::Cordon);
-    let out_of_use =
-        not_ready_for >= UNAVAILABLE || node.unschedulable || node.claim_in_force(fleet.epoch).is_some();
+    // A process that has just begun doesn't give a cluster in trouble another minute.
+    let is_down = not_ready_for >= UNAVAILABLE || (!node.is_ready() && node.readiness.was_before);
+    let out_of_use = is_down || node.unschedulable || node.claim_in_force(fleet.epoch).is_some();
     out_of_use && !given_up && !has_finding
 }
 

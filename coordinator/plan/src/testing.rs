@@ -28,7 +28,7 @@ pub(crate) fn node(vm_name: &str) -> Node {
         cordon_owner: None,
         leaving: false,
         shut_down: false,
-        readiness: Readiness { ready: true, since: Monotonic::default() },
+        readiness: Readiness { ready: true, since: Monotonic::default(), was_before: false },
         vm_event_condition: None,
         claim: ClaimOnNode::None,
         probe: None,

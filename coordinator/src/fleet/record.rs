@@ -35,7 +35,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(view: NodeView, now: Monotonic) -> Self {
+    /// `listed` says whether the Nodes had been listed before.
+    pub(super) fn new(view: NodeView, now: Monotonic, listed: bool) -> Self {
         let node = Node {
             uid: view.uid,
             resource_version: view.version.as_str().to_owned(),
@@ -47,7 +48,7 @@ impl Record {
             cordon_owner: view.cordon_owner,
             leaving: view.leaving,
             shut_down: view.shut_down,
-            readiness: Readiness { ready: view.ready, since: now },
+            readiness: Readiness { ready: view.ready, since: now, was_before: !listed },
             vm_event_condition: view.vm_event.map(|event| VmEventCondition { event, since: now }),
             claim: view.claim,
             probe: None,
@@ -78,7 +79,7 @@ impl Record {
         node.leaving = view.leaving;
         node.shut_down = view.shut_down;
         if node.readiness.ready != view.ready {
-            node.readiness = Readiness { ready: view.ready, since: now };
+            node.readiness = Readiness { ready: view.ready, since: now, was_before: false };
         }
         let known = node.vm_event_condition.filter(|known| Some(known.event) == view.vm_event);
         node.vm_event_condition = known.or(view.vm_event.map(|event| VmEventCondition { event, since: now }));

@@ -57,7 +57,7 @@ impl FleetState {
             Some(record) if view.version < record.version => {}
             Some(record) if record.node.uid == view.uid => record.update(view, now),
             // Absent, or another Node of that name: nothing of the old one's is carried over.
-            _ => drop(self.records.insert(view.name.clone(), Record::new(view, now))),
+            _ => drop(self.records.insert(view.name.clone(), Record::new(view, now, self.listed))),
         }
     }
 
@@ -378,6 +378,22 @@ mod tests {
         let listed = node.probe.iter().flat_map(|probe| probe.listed.iter());
         let listed: Vec<&str> = listed.map(|listed| listed.event_id.as_str()).collect();
         assert_eq!(listed, ["E of VM", "E of vm2", "E of vm3", "E of vm"]);
+    }
+
+    #[test]
+    fn a_node_that_was_there_before_this_process_may_have_been_down_for_long() {
+        let mut state = FleetState::default();
+        let down =
+            |name: &str, ready| NodeView { name: name.into(), ready, ..view("1", "u", ClaimOnNode::None) };
+        state.apply_node(down("old", false), NOW);
+        state.retain_listed(&HashSet::from(["old".to_owned()]));
+        state.apply_node(down("joins", false), NOW);
+        let was_before = |state: &FleetState, name| state.node(name).unwrap().readiness.was_before;
+        assert!(was_before(&state, "old") && !was_before(&state, "joins"));
+        for ready in [true, false] {
+            state.apply_node(down("old", ready), NOW);
+            assert!(!was_before(&state, "old"), "the change was seen");
+        }
     }
 
     #[test]

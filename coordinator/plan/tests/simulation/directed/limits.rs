@@ -51,6 +51,22 @@ fn edge_32_too_many_nodes_out_of_use_hold_a_drain_back() {
 }
 
 #[test]
+fn a_new_leader_does_not_take_a_node_that_is_down_for_one_that_is_in_use() {
+    let mut world = cluster(4);
+    world.now(Change::NotReady(1));
+    world.now(Change::NotReady(2));
+    let mut run = run_with(world, [Announcement::new("Reboot", &[0], SOON + 100, 900)]);
+    run.until(SOON + 98);
+    run.world.now(Change::LeaderDies);
+    run.world.now(Change::LeaderBegins);
+    run.until(SOON + 140);
+    assert_eq!((run.reason(0), run.world.stats.moved), (ReasonCode::TooManyUnavailable, 0));
+    run.world.now(Change::Ready(1));
+    run.go_on(90);
+    assert_eq!(run.pods(0), 0, "it goes on as soon as one is back");
+}
+
+#[test]
 fn limits_yield_where_the_machine_is_about_to_be_destroyed_and_only_then() {
     for (event_type, drained) in [("Terminate", true), ("Reboot", false), ("Redeploy", false)] {
         let mut world = cluster_with(8, one_drain_at_once());

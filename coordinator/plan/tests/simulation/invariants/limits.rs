@@ -116,10 +116,8 @@ pub(super) fn out_of_use(world: &World) -> usize {
             if readiness.ready { 0 } else { world.clock().monotonic.since(readiness.since).as_secs() };
         let held = matches!(&node.claim, ClaimOnNode::Readable(_));
         let finding = node.own_events().iter().any(is_worth_cordoning_for);
-        (not_ready_for >= 60 || node.unschedulable || held)
-            && !finding
-            && !node.leaving
-            && not_ready_for < 3_600
+        let is_down = not_ready_for >= 60 || (!readiness.ready && readiness.was_before);
+        (is_down || node.unschedulable || held) && !finding && !node.leaving && not_ready_for < 3_600
     };
     world.fleet.nodes.values().filter(counts).count()
 }

@@ -103,7 +103,7 @@ impl World {
             cordon_owner: None,
             leaving: false,
             shut_down: false,
-            readiness: Readiness { ready: machine.up, since: monotonic(self.time) },
+            readiness: Readiness { ready: machine.up, since: monotonic(self.time), was_before: false },
             vm_event_condition: None,
             claim: ClaimOnNode::None,
             probe: None,
@@ -155,7 +155,9 @@ impl World {
     pub(super) fn set_ready(&mut self, number: usize, ready: bool) {
         let now = monotonic(self.time);
         if self.machines[number].exists && self.node(number).readiness.ready != ready {
-            self.change_node(number, |node| node.readiness = Readiness { ready, since: now });
+            self.change_node(number, |node| {
+                node.readiness = Readiness { ready, since: now, was_before: false }
+            });
         }
     }
 

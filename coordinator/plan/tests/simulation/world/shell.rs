@@ -138,7 +138,7 @@ impl World {
                 node.probe = None;
                 node.drain = None;
                 node.pending = None;
-                node.readiness.since = now;
+                (node.readiness.since, node.readiness.was_before) = (now, true);
                 if let Some(condition) = &mut node.vm_event_condition {
                     condition.since = now;
                 }
