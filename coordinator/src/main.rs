@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use mechanic_coordinator::{Arguments, LogFormat, run};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -16,7 +16,10 @@ fn main() -> Result<()> {
         LogFormat::Text => log.init(),
     }
     // A crash dump would hold keys and tokens.
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // Each probe is a file descriptor, and where nobody says otherwise 1,024 may be used of many more.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("another crypto provider is installed already"))?;
