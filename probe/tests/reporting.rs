@@ -189,12 +189,41 @@ async fn it_follows_a_redirect_and_not_a_circle() {
         .so_far()
         .iter()
         .chain(&follower.so_far())
-        .filter(|one| matches!(one, Arrived::Stream(_)))
+        .filter(|one| matches!(one, Arrived::Stream(..)))
         .count();
     assert!((2..=60).contains(&streams), "{streams} streams in two seconds");
 
     follower.becomes(Role::Leads);
     assert_eq!(ids(&follower.observation().await), [FREEZE_ID]);
+}
+
+/// Handshakes are what 5,000 probes would keep a coordinator busy with.
+#[tokio::test]
+async fn while_nobody_leads_it_asks_on_one_connection_and_after_a_while_on_another() {
+    let imds = Imds::well(FREEZE).await;
+    let mut coordinator = Coordinator::start(Role::KnowsNobody).await;
+    let _probe = Probe::start(&imds, &coordinator, &[]);
+    let first = coordinator.connection().await;
+    let mut questions = 1;
+    let second = loop {
+        let connection = coordinator.connection().await;
+        if connection != first {
+            break connection;
+        }
+        questions += 1;
+    };
+    assert_eq!(questions, 6);
+    // A leader that nobody reaches: its guide is asked again, on the same connection.
+    let nobody = Coordinator::start(Role::Leads).await.die().await.0;
+    coordinator.becomes(Role::Redirects(nobody.to_string()));
+    assert_eq!(coordinator.connection().await, second);
+    // One that is reached and doesn't lead is the next guide.
+    let mut other = Coordinator::start(Role::KnowsNobody).await;
+    coordinator.becomes(Role::Redirects(other.address.to_string()));
+    let third = other.connection().await;
+    assert_eq!(other.connection().await, third);
+    other.becomes(Role::Leads);
+    assert_eq!(ids(&other.observation().await), [FREEZE_ID]);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn it_reports_to_the_name_that_its_authority_vouches_for() {
     let authority = authority();
     let right = coordinator(&authority, "mechanic-coordinator").await;
     let arrived = heard(&authority, right).await;
-    assert!(matches!(&arrived[0], Arrived::Stream(token) if token == "Bearer token"), "{arrived:?}");
+    assert!(matches!(&arrived[0], Arrived::Stream(token, _) if token == "Bearer token"), "{arrived:?}");
     assert!(arrived.iter().any(|one| matches!(one, Arrived::Observation(_))), "{arrived:?}");
 }
 

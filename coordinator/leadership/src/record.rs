@@ -281,13 +281,18 @@ impl Record {
 
     fn note(&mut self, lease: Option<&Lease>, now: Boottime) -> Verdict {
         Observation::note(&mut self.observation, Seen::of(lease), now);
-        self.leader = lease.and_then(leader_of);
+        self.leader = lease.and_then(leader_of).filter(|leader| self.is_there(leader));
         if let Some(lease) = lease {
             self.highest_epoch = self.highest_epoch.max(body::epoch_of(lease).unwrap_or(0));
             let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
             self.transitions = self.transitions.max(transitions);
         }
         self.verdict(now).unwrap_or(Verdict::Wait { until: now })
+    }
+
+    /// An earlier run of this pod is gone, though the Lease may still name it: nobody finds a leader at that address.
+    fn is_there(&self, leader: &Leader) -> bool {
+        leader.holder == self.candidate.holder || leader.address != self.candidate.address
     }
 
     fn lose(&mut self, lease: Option<&Lease>) {

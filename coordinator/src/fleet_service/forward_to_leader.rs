@@ -76,7 +76,12 @@ where
         let unreachable = |error: tonic::transport::Error| {
             Status::unavailable(format!("the leader at {address} is not reached: {error}"))
         };
-        let leader = connect(&address, &self.identity).await.map_err(unreachable)?;
+        // A leader that is frozen answers no handshake.
+        let connected = tokio::time::timeout(TIMEOUT, connect(&address, &self.identity)).await;
+        let Ok(leader) = connected else {
+            return Err(Status::unavailable(format!("the leader at {address} does not answer")));
+        };
+        let leader = leader.map_err(unreachable)?;
         leader.oneshot(request).await.map_err(unreachable)
     }
 }
@@ -85,7 +90,7 @@ where
 async fn connect(address: &str, identity: &Identity) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("https://{address}"))?;
     let endpoint = endpoint.tls_config(identity.client_config())?;
-    endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await
+    endpoint.timeout(TIMEOUT).connect().await
 }
 
 impl<S> Service<Request<Body>> for ForwardToLeader<S>

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
+use tokio::time::timeout;
 use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri},
@@ -30,7 +31,11 @@ impl Coordinators {
     /// A fresh connection to `address`: one that is kept would stay with a coordinator that doesn't lead.
     pub(super) async fn connect(&self, address: &str) -> anyhow::Result<Channel> {
         let endpoint = self.endpoint(address)?;
-        endpoint.connect().await.with_context(|| format!("no connection to the coordinator at {address}"))
+        // The endpoint's own limit ends before the handshake, and a coordinator that is frozen answers none.
+        let Ok(connected) = timeout(CONNECT_TIMEOUT, endpoint.connect()).await else {
+            bail!("the coordinator at {address} did not answer within {} s", CONNECT_TIMEOUT.as_secs());
+        };
+        connected.with_context(|| format!("no connection to the coordinator at {address}"))
     }
 
     /// What goes into `authorization`.
@@ -56,7 +61,6 @@ impl Coordinators {
             bail!("{address:?} is not an address of the form host:port");
         }
         let endpoint = Endpoint::from(uri)
-            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);

@@ -2,23 +2,24 @@
 
 mod backoff;
 mod endpoint;
+mod guide;
 mod outbox;
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use mechanic_proto::v1::{
-    ReportResponse, probe_service_client::ProbeServiceClient, report_response::Message,
+    ReportResponse, Welcome, probe_service_client::ProbeServiceClient, report_response::Message,
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
-use tonic::{Request, Streaming};
+use tonic::{Request, Streaming, transport::Channel};
 use tracing::{info, warn};
 
 pub use self::endpoint::Coordinators;
-use self::{backoff::Backoff, outbox::Outbox};
+use self::{backoff::Backoff, guide::Guide, outbox::Outbox};
 use crate::{random, reading::Readings};
 
 /// A coordinator that has not accepted the stream by then won't.
@@ -60,86 +61,134 @@ enum End {
     Closed,
 }
 
+/// A stream that a coordinator has accepted.
+struct OpenStream {
+    welcome: Welcome,
+    answers: Streaming<ReportResponse>,
+    /// When the transport last took a message.
+    last_taken: watch::Receiver<Instant>,
+    /// The connection ends with it.
+    _client: ProbeServiceClient<Channel>,
+}
+
 impl Uplink {
     /// Reports for ever.
     pub async fn report(&self, readings: &Readings) {
         let mut backoff = Backoff::default();
+        let mut guide = Guide::new(self.coordinators.clone());
         let mut redirects = 0;
-        let mut address = self.coordinators.address.clone();
+        let mut leader: Option<String> = None;
         loop {
-            let mut welcomed = None;
-            let end = self.stream(&address, readings, &mut welcomed).await;
-            if welcomed.is_some() {
-                redirects = 0;
-            }
-            if welcomed.is_some_and(|at: Instant| at.elapsed() >= GOOD_STREAM) {
-                backoff.reset();
-            }
+            let address = leader.as_deref().unwrap_or(&self.coordinators.address).to_owned();
+            let opened = async {
+                let channel = match &leader {
+                    Some(leader) => self.coordinators.connect(leader).await?,
+                    None => guide.connection().await?,
+                };
+                let opened = self.open(channel.clone(), readings).await?;
+                anyhow::Ok((channel, opened))
+            };
+            let end = match opened.await {
+                Ok((_, Ok(stream))) => {
+                    guide.dismiss();
+                    redirects = 0;
+                    let Welcome { node_name, epoch } = &stream.welcome;
+                    info!(at = %address, node = %node_name, epoch, "reporting");
+                    let welcomed = Instant::now();
+                    let end = self.follow(stream).await;
+                    if welcomed.elapsed() >= GOOD_STREAM {
+                        backoff.reset();
+                    }
+                    end
+                }
+                Ok((channel, Err(end))) => {
+                    guide.becomes(channel);
+                    Ok(end)
+                }
+                Err(error) => {
+                    // Where a leader can't be reached, its guide is asked again.
+                    if leader.is_none() {
+                        guide.dismiss();
+                    }
+                    Err(error)
+                }
+            };
+            leader = None;
             match end {
-                Ok(End::Redirected(leader)) if redirects < MOST_REDIRECTS => {
-                    info!(%leader, by = %address, "another coordinator leads");
+                Ok(End::Redirected(to)) if redirects < MOST_REDIRECTS => {
+                    info!(leader = %to, by = %address, "another coordinator leads");
                     redirects += 1;
-                    address = leader;
+                    leader = Some(to);
                     continue;
                 }
-                Ok(End::Redirected(leader)) => warn!(%leader, by = %address, "coordinators send in a circle"),
+                Ok(End::Redirected(to)) => {
+                    warn!(leader = %to, by = %address, "coordinators send in a circle");
+                }
                 Ok(End::NoLeader) => info!(by = %address, "nobody leads yet"),
-                Ok(End::Closed) => info!(by = %address, "the coordinator closed the stream"),
+                Ok(End::Closed) => {
+                    guide.dismiss();
+                    info!(by = %address, "the coordinator closed the stream");
+                }
                 Err(error) => warn!(reason = %format!("{error:#}"), at = %address, "not reporting"),
             }
             redirects = 0;
-            address.clone_from(&self.coordinators.address);
             let urgent = readings.borrow().is_urgent();
             sleep(backoff.next(urgent, random::fraction())).await;
         }
     }
 
-    async fn stream(
-        &self,
-        address: &str,
-        readings: &Readings,
-        welcomed: &mut Option<Instant>,
-    ) -> anyhow::Result<End> {
+    /// Returns when the coordinator has accepted the stream, or has named another.
+    async fn open(&self, channel: Channel, readings: &Readings) -> anyhow::Result<Result<OpenStream, End>> {
         let authorization = self.coordinators.authorization()?;
-        let channel = self.coordinators.connect(address).await?;
         let mut client = ProbeServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
-
         let (taken, last_taken) = watch::channel(Instant::now());
         let outbox = Outbox::new(self.reporter.clone(), readings.clone(), self.heartbeat_every, taken);
         let mut request = Request::new(outbox.into_stream());
         request.metadata_mut().insert("authorization", authorization);
 
-        let accepted_by = Instant::now() + WELCOME;
-        let Ok(answers) = timeout_at(accepted_by, client.report(request)).await else {
-            bail!("the coordinator did not answer within {} s", WELCOME.as_secs());
+        let accepted = async {
+            let answers = client.report(request).await.map_err(|status| refused(&status))?;
+            let mut answers = answers.into_inner();
+            anyhow::Ok(match next(&mut answers).await? {
+                Some(Message::Welcome(welcome)) => Ok((welcome, answers)),
+                Some(other) => Err(end(&other)),
+                None => Err(End::Closed),
+            })
         };
-        let mut answers = answers.map_err(|status| refused(&status))?.into_inner();
+        let Ok(accepted) = timeout(WELCOME, accepted).await else {
+            bail!("the coordinator did not accept the stream within {} s", WELCOME.as_secs());
+        };
+        Ok(accepted?.map(|(welcome, answers)| OpenStream { welcome, answers, last_taken, _client: client }))
+    }
+
+    /// Stays with a stream until its end.
+    async fn follow(&self, mut stream: OpenStream) -> anyhow::Result<End> {
+        let longest = self.heartbeat_every * STALLED_HEARTBEATS;
         loop {
-            // Until the welcome that deadline holds; afterwards one that moves with what could be sent.
-            let deadline = match welcomed {
-                None => accepted_by,
-                Some(_) => *last_taken.borrow() + self.heartbeat_every * STALLED_HEARTBEATS,
-            };
+            let deadline = *stream.last_taken.borrow() + longest;
             tokio::select! {
-                answer = next(&mut answers) => match answer? {
+                answer = next(&mut stream.answers) => match answer? {
                     None => return Ok(End::Closed),
-                    Some(Message::Welcome(welcome)) => {
-                        info!(at = %address, node = %welcome.node_name, epoch = welcome.epoch, "reporting");
-                        welcomed.get_or_insert_with(Instant::now);
-                    }
-                    Some(Message::Redirect(redirect)) => return Ok(End::Redirected(redirect.leader_address)),
-                    Some(Message::NoLeader(_)) => return Ok(End::NoLeader),
+                    // Once is enough.
+                    Some(Message::Welcome(_)) => {}
+                    Some(other) => return Ok(end(&other)),
                 },
                 () = sleep_until(deadline) => {
-                    if welcomed.is_none() {
-                        bail!("the coordinator did not accept the stream within {} s", WELCOME.as_secs());
-                    }
-                    if last_taken.borrow().elapsed() >= self.heartbeat_every * STALLED_HEARTBEATS {
+                    if stream.last_taken.borrow().elapsed() >= longest {
                         bail!("nothing could be sent for {STALLED_HEARTBEATS} heartbeats");
                     }
                 }
             }
         }
+    }
+}
+
+/// What an answer other than a welcome means.
+fn end(answer: &Message) -> End {
+    match answer {
+        Message::Redirect(redirect) => End::Redirected(redirect.leader_address.clone()),
+        Message::NoLeader(_) => End::NoLeader,
+        Message::Welcome(_) => End::Closed,
     }
 }
 
@@ -155,5 +204,9 @@ async fn next(answers: &mut Streaming<ReportResponse>) -> anyhow::Result<Option<
 }
 
 fn refused(status: &tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("the coordinator ended the stream: {} ({:?})", status.message(), status.code())
+    // What has a cause was not said by the coordinator, but found out here.
+    match status.source().map(|cause| cause.source().unwrap_or(cause)) {
+        Some(cause) => anyhow!("the connection to the coordinator broke: {cause}"),
+        None => anyhow!("the coordinator ended the stream: {} ({:?})", status.message(), status.code()),
+    }
 }

@@ -46,8 +46,8 @@ pub enum Role {
 /// What arrived, in its order.
 #[derive(Debug)]
 pub enum Arrived {
-    /// A stream with this `authorization`.
-    Stream(String),
+    /// A stream with this `authorization`, on the connection from there.
+    Stream(String, SocketAddr),
     Hello(Hello),
     Observation(Observation),
     Heartbeat(Heartbeat),
@@ -124,8 +124,17 @@ impl Coordinator {
 
     pub async fn stream(&mut self) -> String {
         loop {
-            if let Arrived::Stream(authorization) = self.next().await {
+            if let Arrived::Stream(authorization, _) = self.next().await {
                 return authorization;
+            }
+        }
+    }
+
+    /// The connection that the next stream comes by.
+    pub async fn connection(&mut self) -> SocketAddr {
+        loop {
+            if let Arrived::Stream(_, from) = self.next().await {
+                return from;
             }
         }
     }
@@ -177,7 +186,8 @@ impl ProbeService for Service {
     ) -> Result<Response<Self::ReportStream>, Status> {
         let authorization =
             request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        let _ = self.tell.send(Arrived::Stream(authorization.unwrap_or_default()));
+        let from = request.remote_addr().unwrap();
+        let _ = self.tell.send(Arrived::Stream(authorization.unwrap_or_default(), from));
         let (answer, answers) = mpsc::channel(1);
         let role = self.role.lock().unwrap().clone();
         let (tell, mut stopped) = (self.tell.clone(), self.stopped.clone());
