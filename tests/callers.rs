@@ -72,9 +72,11 @@ async fn a_stream_is_refused_with_its_reason_where_its_token_is_no_living_probes
     let [gone, renewed, _] = house.nodes.as_slice() else { panic!("three nodes") };
     let of_gone_pod = house.probe_token(gone).await;
     let of_other_node = house.probe_token(renewed).await;
+    let expired = house.cluster.expired(&of_other_node).unwrap();
     let cases = [
         (String::new(), Code::Unauthenticated, "no_token"),
         ("made up".to_owned(), Code::Unauthenticated, "token_rejected"),
+        (expired, Code::Unauthenticated, "token_rejected"),
         (house.token("mechanic-probe", &[]).await, Code::Unauthenticated, "token_rejected"),
         (house.token("mechanic-coordinator", &[AUDIENCE]).await, Code::PermissionDenied, "not_a_probe"),
         (house.token("mechanic-probe", &[AUDIENCE]).await, Code::PermissionDenied, "no_node"),

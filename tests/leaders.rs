@@ -5,15 +5,20 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
-use mechanic_sandbox::{install::PodProcess, nodes::NodeSpec, workloads::Workload};
-use rustix::process::{Pid, Signal, kill_process};
+use mechanic_sandbox::{
+    fault_proxy::{Effect, Fault, Requests},
+    nodes::NodeSpec,
+    workloads::Workload,
+};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{House, kill};
+use support::{House, kill, signal};
 
 /// The Lease's duration, and 4 s: on a machine that does nothing else.
 const NEXT_LEADER: Duration = Duration::from_secs(19);
@@ -65,11 +70,6 @@ impl House {
     }
 }
 
-fn signal(pod: &PodProcess, signal: Signal) {
-    let pid = Pid::from_raw(pod.pid.unwrap().try_into().unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_frozen_in_mid_drain_and_wakes_up_does_no_harm() {
     let house = House::with_nodes(4, 1).await;
@@ -92,6 +92,46 @@ async fn a_leader_that_is_frozen_in_mid_drain_and_wakes_up_does_no_harm() {
         late = house.referee.verdict().await.facts.in_flight_at_change;
     }
     println!("{late} writes were received before a change of the leader and answered after it");
+    house.judge().await;
+}
+
+/// Nobody's clock is asked whether a Lease has run out, so none can be too early or too late.
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_by_an_hour_make_nobody_lead_too_early_or_too_late() {
+    let house = House::with_nodes(4, 1).await;
+    for (hours, name) in [(1, "ahead"), (-1, "behind")] {
+        let (leader, holder) = (house.leader().await, house.holder().await);
+        let coordinators = house.installation.coordinators();
+        let follower = coordinators.iter().find(|pod| pod.pod != leader.pod).unwrap();
+        let leases = Requests::any().from(&follower.pod).path_contains("/leases");
+        let ahead = Effect::ClockAhead(SignedDuration::from_hours(hours));
+        let clock = house.fault_proxy.inject(Fault::always(leases, ahead));
+        // A clock is off from the start on.
+        kill(follower.pid.unwrap());
+        let again = async || {
+            let pod = house.installation.pod(&follower.pod).unwrap();
+            (pod.ready && pod.pid != follower.pid).then_some(())
+        };
+        house.wait("the follower is back", again).await;
+
+        let node = house.node_without_coordinator();
+        let event = house.in_mid_drain(node, &Workload { name: name.to_owned(), ..slow() }).await;
+        assert_eq!(house.holder().await, holder, "a live leader's Lease is taken");
+        kill(leader.pid.unwrap());
+        let took = house.wait_taken_over(&holder).await;
+        println!("{name}: the next leads after {:.1} s", took.as_secs_f64());
+        // It was renewed up to two seconds before.
+        assert!(took > Duration::from_secs(10), "{took:?} is earlier than a Lease runs out");
+        assert!(took < GENEROUS, "{took:?}, and {NEXT_LEADER:?} on a machine that does nothing else");
+        assert!(house.holder().await.contains(&follower.pod));
+        house.to_the_end(node, &event).await;
+        assert!(clock.hits() > 0);
+        // It leads with this clock, and ends with it.
+        let holder = house.holder().await;
+        kill(house.leader().await.pid.unwrap());
+        clock.clear();
+        house.wait_taken_over(&holder).await;
+    }
     house.judge().await;
 }
 

@@ -1,18 +1,11 @@
-//! What mechanic's processes take, and what the machine is busy with.
+//! What mechanic's processes take.
 
-use std::{fs, path::Path, thread};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use mechanic_sandbox::install::PodProcess;
 
-use crate::ground::Ground;
-
-/// How busy the machine is: where others work on it too, no number is worth much.
-pub(crate) fn load() -> Result<String> {
-    let load = fs::read_to_string("/proc/loadavg").context("the load can't be read")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    Ok(format!("load average {load} on {} CPUs", thread::available_parallelism()?))
-}
+use crate::{ground::Ground, support};
 
 /// Prints memory by role, and the sizes of the binaries.
 pub(crate) fn tell(ground: &Ground, leader: &str) -> Result<()> {
@@ -38,19 +31,11 @@ fn size(program: &Path) -> Result<u64> {
 
 /// Minimum, median and maximum.
 fn spread(pods: &[PodProcess], field: &str) -> Result<String> {
-    let mut values = pods.iter().map(|pod| kilobytes(pod, field)).collect::<Result<Vec<_>>>()?;
+    let mut values = pods.iter().map(|pod| support::kilobytes(pod, field)).collect::<Result<Vec<_>>>()?;
     values.sort_unstable();
     Ok(match values.as_slice() {
         [] => "none".to_owned(),
         [one] => one.to_string(),
         [first, .., last] => format!("{first} / {} / {last}", values[values.len() / 2]),
     })
-}
-
-fn kilobytes(pod: &PodProcess, field: &str) -> Result<u64> {
-    let read = || -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", pod.pid?)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()
-    };
-    read().with_context(|| format!("the process of {} can't be looked at", pod.pod))
 }

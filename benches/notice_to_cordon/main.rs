@@ -60,7 +60,7 @@ fn main() -> Result<ExitCode> {
 async fn measure(profile: Profile) -> Result<ExitCode> {
     let (nodes, events, idle) = (number("NODES", 50)?, number("EVENTS", 300)?, number("IDLE", 60)?);
     let ground = Ground::prepare(nodes, profile).await?;
-    println!("{nodes} nodes, {profile:?} builds of mechanic; {}", footprint::load()?);
+    println!("{nodes} nodes, {profile:?} builds of mechanic; {}", support::load()?);
 
     let announced = announce_all(&ground, events).await?;
     ground.all_given_back().await?;
@@ -71,7 +71,7 @@ async fn measure(profile: Profile) -> Result<ExitCode> {
     let begun = Timestamp::now();
     tokio::time::sleep(Duration::from_secs(idle.into())).await;
     let ended = Timestamp::now();
-    println!("\nrequests of {idle} idle seconds ({}):", footprint::load()?);
+    println!("\nrequests of {idle} idle seconds ({}):", support::load()?);
     AuditLog::read(&ground.world.cluster)?.tell_requests(begun, ended, &leader.pod);
     footprint::tell(&ground, &leader.pod)?;
 

@@ -1,10 +1,12 @@
-//! What the benches on a real control plane share: how they begin, and the API server's audit log.
+//! What the benches on a real control plane share: how they begin, the API server's audit log, and a look at processes.
+// Not each uses all of it.
+#![allow(dead_code)]
 
-use std::{env, fs, process::ExitCode};
+use std::{env, fs, process::ExitCode, thread};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use mechanic_sandbox::{cluster::Cluster, programs::Profile};
+use mechanic_sandbox::{cluster::Cluster, install::PodProcess, programs::Profile};
 use serde_json::Value;
 
 /// Runs a bench with the builds that `PROFILE` names, until it has ended or somebody interrupts it.
@@ -39,4 +41,20 @@ pub(crate) fn audit_log(cluster: &Cluster) -> Result<Vec<Value>> {
 /// A moment in a line of the audit log.
 pub(crate) fn time(request: &Value, field: &str) -> Option<Timestamp> {
     request[field].as_str()?.parse().ok()
+}
+
+/// How busy the machine is: where others work on it too, no number is worth much.
+pub(crate) fn load() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg").context("the load can't be read")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    Ok(format!("load average {load} on {} CPUs", thread::available_parallelism()?))
+}
+
+/// A figure of the kernel's on a process' memory.
+pub(crate) fn kilobytes(pod: &PodProcess, field: &str) -> Result<u64> {
+    let read = || -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", pod.pid?)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()
+    };
+    read().with_context(|| format!("the process of {} can't be looked at", pod.pod))
 }

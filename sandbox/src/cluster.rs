@@ -126,6 +126,11 @@ impl Cluster {
         self.control_plane.authority()
     }
 
+    /// A service account's token as it will be when it has expired.
+    pub fn expired(&self, token: &str) -> Result<String> {
+        self.control_plane.expired(token)
+    }
+
     /// The audit log, one JSON object a line, written before the caller gets its answer.
     #[must_use]
     pub fn audit_log(&self) -> &Path {

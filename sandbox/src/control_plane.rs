@@ -149,6 +149,10 @@ impl ControlPlane {
         self.trust.authority()
     }
 
+    pub(crate) fn expired(&self, token: &str) -> Result<String> {
+        self.trust.expired(token)
+    }
+
     pub(crate) fn audit_log(&self) -> &Path {
         &self.audit_log
     }

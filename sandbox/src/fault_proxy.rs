@@ -4,6 +4,7 @@
 //! Each caller gets an entrance of its own, plain HTTP on loopback; the way on is HTTPS. Credentials pass through, so
 //! the API server sees who calls. Whatever no fault is for goes on unchanged, watches as they flow.
 
+mod clock;
 mod rule;
 
 use std::net::{IpAddr, SocketAddr};
@@ -153,7 +154,7 @@ async fn handle(
         body: body.clone(),
     };
     let rule = inside.rule_for(&seen);
-    let way_on = WayOn { inside, caller, head, body };
+    let mut way_on = WayOn { inside, caller, head, body };
     let Some(rule) = rule else { return way_on.go().await };
     match rule.effect().clone() {
         Effect::Hold => {
@@ -182,6 +183,11 @@ async fn handle(
         Effect::Delay(time) => {
             tokio::time::sleep(time).await;
             way_on.go().await
+        }
+        Effect::ClockAhead(by) => {
+            way_on.body = clock::moved(&way_on.body, by);
+            let (head, body) = way_on.go().await?.into_parts();
+            Ok(Response::from_parts(head, clock::moved_answer(body, -by)))
         }
         Effect::Answer { status, body } => Ok(answer(status, &body)),
     }

@@ -38,6 +38,7 @@ use crate::fault_proxy::FaultProxy;
 use crate::nodes::Nodes;
 use crate::programs::Programs;
 
+pub use connect::Metrics;
 pub use pods::PodProcess;
 
 use kubelet::{Kubelet, OWN_PODS};

@@ -11,6 +11,8 @@ use crate::programs::ClusterPrograms;
 pub const VM_ANNOTATION: &str = "sandbox/vm";
 /// On a Node: its status is written once a second.
 pub const CHURN_ANNOTATION: &str = "sandbox/churn";
+/// A label of Nodes that have no kubelet, not even a played one.
+pub const BARE_LABEL: &str = "sandbox/bare";
 /// On a pod: how long it takes to get ready, like `5s`.
 pub const START_AFTER_ANNOTATION: &str = "sandbox/start-after";
 /// On a pod: how long it takes to stop, like `5s` (but never longer than its grace), or `never`.
@@ -29,7 +31,7 @@ const STAGES: [&str; 10] = [
     include_str!("kwok/pod-restart.yaml"),
 ];
 
-/// Starts it for all nodes, those to come included.
+/// Starts it for all nodes that aren't bare, those to come included.
 pub(crate) fn start(programs: &ClusterPrograms, folder: &Path, kubeconfig: &Path) -> Result<Child> {
     let stages = folder.join("kwok.yaml");
     std::fs::write(&stages, STAGES.join("\n---\n"))
@@ -38,6 +40,7 @@ pub(crate) fn start(programs: &ClusterPrograms, folder: &Path, kubeconfig: &Path
         &ChildSpec::new("kwok", programs.path("kwok"), folder.join("logs/kwok.log"))
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--config={}", stages.display()))
-            .args(["--manage-all-nodes", "--node-ip=127.0.0.1", "--node-lease-duration-seconds=40"]),
+            .arg(format!("--manage-nodes-with-label-selector=!{BARE_LABEL}"))
+            .args(["--node-ip=127.0.0.1", "--node-lease-duration-seconds=40"]),
     )
 }

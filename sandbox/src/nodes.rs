@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-pub use crate::kwok::{CHURN_ANNOTATION, VM_ANNOTATION};
+pub use crate::kwok::{BARE_LABEL, CHURN_ANNOTATION, VM_ANNOTATION};
 pub use pool::{NodeSpec, Pool, SPOT_TAINT};
 
 const AT_ONCE: usize = 32;

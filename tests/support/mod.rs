@@ -15,11 +15,8 @@ use mechanic_sandbox::{
     workloads::{Workload, create},
     world::{World, WorldOptions},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 use tonic::{Request, transport::Channel};
 
 /// Longer than anything takes that works, on a slow machine.
@@ -196,12 +193,7 @@ impl House {
 
     /// A sample of a coordinator's metrics, by its name and labels as Prometheus shows them.
     pub(crate) async fn metric(&self, pod: &PodProcess, sample: &str) -> f64 {
-        let mut stream = TcpStream::connect((pod.ip, 8080)).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
+        self.installation.metrics(pod).await.unwrap().sample(sample).unwrap()
     }
 
     /// A token as the probe on this node has it.
@@ -306,6 +298,14 @@ pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
 
 /// SIGKILL, to a process of this house.
 pub(crate) fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    send(pid, Signal::KILL);
+}
+
+/// A signal to a pod's process.
+pub(crate) fn signal(pod: &PodProcess, signal: Signal) {
+    send(pod.pid.unwrap(), signal);
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use pem::Pem;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::Value;
 
 /// What stands before the point of a public key on the curve P-256, in DER.
 const P256_PUBLIC_KEY: [u8; 26] = [
@@ -93,6 +95,26 @@ impl Trust {
 
     pub(super) fn account_public_key(&self) -> PathBuf {
         self.folder.join("sa.pub")
+    }
+
+    /// A service account's token as it will be when it has expired: two hours older, and as well signed.
+    pub(super) fn expired(&self, token: &str) -> Result<String> {
+        let parts: Vec<&str> = token.split('.').collect();
+        let [head, claims, _] = parts[..] else { bail!("a token has three parts, this one {}", parts.len()) };
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).context("a token's claims can't be read")?;
+        let mut claims: Value = serde_json::from_slice(&claims).context("a token's claims can't be read")?;
+        for time in ["iat", "nbf", "exp"] {
+            let seconds = claims[time].as_i64().with_context(|| format!("a token has no {time}"))?;
+            claims[time] = (seconds - 2 * 60 * 60).into();
+        }
+        let signed = format!("{head}.{}", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let key = std::fs::read(self.account_key()).context("can't read the key of service accounts")?;
+        let key = pem::parse(key)?;
+        let random = SystemRandom::new();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.contents(), &random)
+            .map_err(|error| anyhow!("can't use the key of service accounts: {error}"))?;
+        let signature = key.sign(&random, signed.as_bytes()).map_err(|_| anyhow!("can't sign a token"))?;
+        Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)))
     }
 
     pub(super) fn token(&self, user: User) -> &str {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -126,6 +127,9 @@ pub enum Effect {
     DropAfterTakingEffect,
     /// Goes on after this time.
     Delay(Duration),
+    /// The caller's clock is ahead by this: the times that it writes are, and those that it reads seem to be behind. From
+    /// its first request on, or it won't know its own writes again.
+    ClockAhead(SignedDuration),
     /// Is answered by the proxy, the server never hears of it.
     Answer {
         /// The HTTP status.

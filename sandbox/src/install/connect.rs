@@ -5,9 +5,11 @@ use std::fmt::Display;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use super::{COORDINATOR, Installation, NAMESPACE};
+use super::{COORDINATOR, Installation, NAMESPACE, PodProcess};
 
 impl Installation {
     /// The authorities that coordinators' certificates come from, in PEM.
@@ -30,5 +32,27 @@ impl Installation {
     /// A connection to the coordinator at `address` (host:port).
     pub async fn connect(&self, address: impl Display) -> Result<Channel> {
         Ok(self.endpoint(address).await?.connect().await?)
+    }
+
+    /// A coordinator's metrics, as Prometheus gets them.
+    pub async fn metrics(&self, pod: &PodProcess) -> Result<Metrics> {
+        let mut stream = TcpStream::connect((pod.ip, 8080)).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(Metrics(text))
+    }
+}
+
+/// What a coordinator measures.
+#[derive(Clone, Debug)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// A sample by its name and labels as Prometheus shows them.
+    pub fn sample(&self, name: &str) -> Result<f64> {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("no {name} in {}", self.0))?;
+        value.parse().with_context(|| format!("{name} is {value:?}, which is no number"))
     }
 }

@@ -80,24 +80,25 @@ impl Drawing {
     /// Something that all of mechanic depends on.
     pub(super) fn fault_of_all(&mut self, at: u64) -> Incident {
         let mut incident = Incident { rest: Some(REST), ..Incident::default() };
-        match self.dice.below(9) {
+        match self.dice.below(10) {
             0 | 1 => {
                 let process = self.dice.pick(["leader", "leader", "follower", "coordinators"]);
                 incident.step(at, format!("try: {{ kill: {process} }}"));
             }
-            2 => {
-                let process = self.dice.pick(["leader", "follower"]);
-                let until = at + self.dice.between(2, 25);
+            2 | 3 => {
+                let process = self.dice.pick(["leader", "leader", "follower"]);
+                // Shorter and longer than its Lease.
+                let until = at + self.dice.between(2, 60);
                 incident.step(at, format!("try: {{ stop: {process} }}"));
                 incident.step(until, format!("try: {{ continue: {process} }}"));
             }
-            3 | 4 => {
+            4 | 5 => {
                 let outage = self.dice.pick(["freeze-api-server", "kill-api-server"]);
                 let time = self.dice.between(2, 12);
                 incident.step(at, format!("{outage}: {time}s"));
                 incident.rest = Some(time + REST);
             }
-            5 => incident.step(at, "cut-watches"),
+            6 => incident.step(at, "cut-watches"),
             _ => self.fault_on_the_way(&mut incident, at),
         }
         incident
