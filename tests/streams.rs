@@ -6,15 +6,33 @@ mod support;
 use std::time::Instant;
 
 use mechanic_sandbox::install::PodProcess;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use support::{House, signal};
 
+/// What a container runtime without a limit of its own leaves.
+const FEW: u64 = 1_024;
 const STREAMS: &str = "mechanic_probe_streams";
 
 impl House {
     async fn ended(&self, leader: &PodProcess, reason: &str) -> f64 {
         self.metric(leader, &format!("mechanic_probe_streams_ended_total{{reason=\"{reason}\"}}")).await
     }
+}
+
+/// Each probe is a file descriptor, and processes begin with the limit that they were given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_uses_all_file_descriptors_that_it_may() {
+    let given = getrlimit(Resource::Nofile);
+    assert!(given.maximum.is_none_or(|maximum| maximum > FEW), "{given:?} leaves nothing to test");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(FEW), ..given }).unwrap();
+    let house = House::with_nodes(2, 1).await;
+    for pod in house.installation.coordinators() {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", pod.pid.unwrap())).unwrap();
+        let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let [soft, hard] = [3, 4].map(|field| files.split_whitespace().nth(field).unwrap());
+        assert_eq!(soft, hard);
+    }
+    house.judge().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
