@@ -5,14 +5,15 @@ mod support;
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
+use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
-use support::{House, LONG, kill};
+use support::{House, LONG, kill, with_token};
 
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);
@@ -28,6 +29,15 @@ impl House {
     async fn accepted(&self, key: &str) -> Option<String> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "mechanic");
         config_maps.get_opt("mechanic-accepted").await.unwrap()?.data?.remove(key)
+    }
+
+    /// What the Events on the ConfigMap say.
+    async fn refusals(&self) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), "mechanic");
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let refused =
+            events.items.into_iter().filter(|event| event.reason.as_deref() == Some("SettingRefused"));
+        refused.filter_map(|event| event.message).collect()
     }
 
     async fn pods_on(&self, workload: &Workload, node: &str) -> usize {
@@ -170,12 +180,33 @@ async fn rules_that_people_write_decide_on_pods_and_one_that_makes_no_sense_chan
     house
         .wait("the rule is kept", async || house.accepted("policy.yaml").await.filter(|kept| kept == rule))
         .await;
-    house.configure(json!({"policy.yaml": rule.replace("unmanaged", "unmanagd")})).await;
-    house.wait("the slip is told", async || house.logs().contains("unmanagd").then_some(())).await;
+    house.configure(json!({"policy.yaml": rule.replace("unmanaged", "unmanagd"), "max-cordned": "1"})).await;
+    house.wait("the slips are told", async || (house.refusals().await.len() == 2).then_some(())).await;
+    let told = house.refusals().await.join("; ");
+    assert!(told.contains("`max-cordoned` may be meant") && told.contains("unmanagd"), "{told}");
+    assert!(told.contains("line 4"), "{told}");
+    let leader = house.leader().await;
+    assert!(house.metric(&leader, "mechanic_settings_refused").await > 1.0);
+    // A next leader has the same to say, and says it where it is asked only.
+    kill(leader.pid.unwrap());
+    let token = house.viewer().await;
+    let listed = async || {
+        let address = format!("{}:7443", house.leader().await.ip);
+        let mut fleet = FleetServiceClient::new(house.installation.connect(address).await.ok()?);
+        let listed =
+            fleet.list_nodes(with_token(ListNodesRequest::default(), &token)).await.ok()?.into_inner();
+        (listed.epoch > 1).then_some(listed.refused_settings)
+    };
+    let refused = house.wait("the next leader lists them", listed).await;
+    assert_eq!(
+        refused.iter().map(|setting| setting.key.as_str()).collect::<Vec<_>>(),
+        ["max-cordned", "policy.yaml"]
+    );
     let event = house.announce_reboot(node);
     let claim = house.wait_for_phase(&node.name, "drained").await;
     assert_eq!((claim["podsLeft"].as_u64(), house.pods_on(&tool, &node.name).await), (Some(1), 0));
     house.remove(&event);
     house.wait_released(&node.name).await;
+    assert_eq!(house.refusals().await.len(), 2, "each is told once, whoever leads");
     house.judge().await;
 }

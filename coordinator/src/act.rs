@@ -7,7 +7,9 @@ use std::{
 };
 
 use kube::Client;
-use mechanic_plan::{Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan};
+use mechanic_plan::{
+    Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan, Refusal,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -17,10 +19,10 @@ use crate::{
     clock,
     drain::{Drain, DrainTarget, Evictions, Instructions},
     events::{Events, Subject, Telling},
-    fleet::{AcceptedSettings, Fleet, NodeView},
+    fleet::{AcceptedSettings, Fleet, FleetState, NodeView, SETTINGS, Settings},
     gate::Gate,
     node_writes::{NodeWriteError, NodeWrites},
-    story::Story,
+    story::{self, Story},
 };
 
 /// Before what could not be written is tried again.
@@ -38,6 +40,8 @@ pub(crate) struct Effects {
     pub(crate) evictions: Evictions,
     pub(crate) events: Events,
     pub(crate) accepted_settings: AcceptedSettings,
+    /// Of the settings.
+    pub(crate) namespace: String,
 }
 
 /// Acts on one plan after the other. Dropping it cancels everything under way.
@@ -51,6 +55,8 @@ pub(crate) struct Act {
     story: Story,
     /// The settings whose keeping was begun last.
     kept: Option<Accepted>,
+    /// The refused settings that were told of last.
+    refused: Vec<Refusal>,
 }
 
 enum Purpose {
@@ -75,6 +81,7 @@ impl Act {
             draining: HashMap::new(),
             story: Story::default(),
             kept: None,
+            refused: Vec::new(),
         }
     }
 
@@ -147,6 +154,9 @@ impl Act {
     /// Starts what the plan asks for and doesn't run yet. In a dry run it only looks.
     pub(crate) fn start(&mut self, fleet: &Snapshot, plan: &Plan) {
         self.keep_settings();
+        if !fleet.config.dry_run {
+            self.tell_refused_settings();
+        }
         self.story.retain(|name| plan.contains_key(name));
         for (name, decision) in plan {
             let Some(node) = fleet.nodes.get(name) else { continue };
@@ -217,6 +227,19 @@ impl Act {
             let effects = Arc::clone(&self.effects);
             self.spawn(Purpose::Other, async move { effects.keep(&accepted).await });
         }
+    }
+
+    fn tell_refused_settings(&mut self) {
+        let Settings { refused, config_map, .. } = self.effects.fleet.read(FleetState::settings);
+        let Some(uid) = config_map.filter(|_| refused != self.refused) else { return };
+        for telling in story::of_refused_settings(&uid, &refused) {
+            let (effects, uid) = (Arc::clone(&self.effects), uid.clone());
+            self.spawn(Purpose::Other, async move {
+                let subject = Subject::ConfigMap { namespace: &effects.namespace, name: SETTINGS, uid: &uid };
+                effects.events.publish(subject, telling).await;
+            });
+        }
+        self.refused = refused;
     }
 
     fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {

@@ -1,9 +1,35 @@
 //! Flags and environment.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use jiff::SignedDuration;
+
+use crate::check::Check;
+
+/// What the process is started for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// To coordinate, which no word asks for.
+    Coordinate(Box<Arguments>),
+    /// `check`
+    Check(Check),
+}
+
+impl Invocation {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What clap prints and ends with: help that was asked for, or what makes no sense.
+    pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let command = Arguments::command().subcommand_negates_reqs(true).subcommand(Check::command());
+        let matches = command.try_get_matches_from(words)?;
+        match matches.subcommand() {
+            Some((_, check)) => Check::from_arg_matches(check).map(Self::Check),
+            None => Arguments::from_arg_matches(&matches).map(Box::new).map(Self::Coordinate),
+        }
+    }
+}
 
 /// Watches all nodes, decides for the whole cluster, and cordons, drains and releases nodes.
 ///
@@ -92,7 +118,18 @@ mod tests {
             "--node-name=n",
             "--pod-namespace=mechanic",
         ];
-        Arguments::try_parse_from(usual.iter().chain(more))
+        match Invocation::parse(usual.iter().chain(more))? {
+            Invocation::Coordinate(arguments) => Ok(*arguments),
+            Invocation::Check(check) => panic!("{check:?}"),
+        }
+    }
+
+    #[test]
+    fn a_check_needs_none_of_what_a_coordinator_needs() {
+        let check = Invocation::parse(["mechanic-coordinator", "check", "config-map.yaml"]).unwrap();
+        assert!(matches!(check, Invocation::Check(_)));
+        assert!(Invocation::parse(["mechanic-coordinator", "check"]).is_err());
+        assert!(Invocation::parse(["mechanic-coordinator"]).is_err());
     }
 
     #[test]

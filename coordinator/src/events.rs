@@ -1,4 +1,4 @@
-//! Kubernetes Events on Nodes and Pods.
+//! Kubernetes Events on Nodes, Pods and the settings.
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -32,6 +32,7 @@ pub(crate) struct Events {
 pub(crate) enum Subject<'a> {
     Node { name: &'a str, uid: &'a str },
     Pod { namespace: &'a str, name: &'a str, uid: &'a str },
+    ConfigMap { namespace: &'a str, name: &'a str, uid: &'a str },
 }
 
 /// Something that is told.
@@ -55,6 +56,7 @@ impl Events {
         let (kind, namespace, name, uid) = match subject {
             Subject::Node { name, uid } => ("Node", None, name, uid),
             Subject::Pod { namespace, name, uid } => ("Pod", Some(namespace), name, uid),
+            Subject::ConfigMap { namespace, name, uid } => ("ConfigMap", Some(namespace), name, uid),
         };
         let regarding = ObjectReference {
             api_version: Some("v1".to_owned()),

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 pub(crate) use accepted_settings::AcceptedSettings;
 pub(crate) use budget_watch::watch_budgets;
 pub(crate) use budgets::{BudgetKey, BudgetNow, Budgets};
-pub(crate) use config_watch::watch_config;
+pub(crate) use config_watch::{NAME as SETTINGS, watch_config};
 pub(crate) use node_view::NodeView;
 pub(crate) use node_watch::watch_nodes;
 pub(crate) use polls::{Polls, Row};

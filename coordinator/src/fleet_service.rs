@@ -2,23 +2,26 @@
 
 mod forward_to_leader;
 
+use std::sync::Arc;
+
 use futures::{StreamExt, stream::BoxStream};
-use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason};
+use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason, Refusal};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
-    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, WatchObservationsRequest, WatchObservationsResponse,
-    fleet_service_server::FleetService,
+    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, RefusedSetting, WatchObservationsRequest,
+    WatchObservationsResponse, fleet_service_server::FleetService,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 pub(crate) use forward_to_leader::ForwardToLeader;
 
-use crate::{intake::Listeners, planner::Decided};
+use crate::{fleet::Fleet, intake::Listeners, planner::Decided};
 
 /// The service at the leader. Its callers have passed [`ForwardToLeader`].
 pub(crate) struct FleetReader {
     pub(crate) decided: watch::Receiver<Option<Decided>>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) listeners: Listeners,
 }
 
@@ -53,12 +56,16 @@ impl FleetService for FleetReader {
             })
             .map(|(name, node, decision)| node_status(name, node, decision, &decided))
             .collect();
+        let refused = self.fleet.read(|state| state.settings().refused);
+        let refused_settings =
+            refused.into_iter().map(|Refusal { key, why }| RefusedSetting { key, reason: why }).collect();
         let config = &decided.fleet.config;
         Ok(Response::new(ListNodesResponse {
             nodes,
             epoch: decided.fleet.epoch,
             paused: config.paused,
             dry_run: config.dry_run,
+            refused_settings,
         }))
     }
 

@@ -7,6 +7,7 @@
 mod act;
 mod arguments;
 mod callers;
+mod check;
 mod clock;
 mod drain;
 mod events;
@@ -35,7 +36,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
-pub use arguments::{Arguments, CertificateFiles, LogFormat};
+pub use arguments::{Arguments, CertificateFiles, Invocation, LogFormat};
+pub use check::Check;
 
 use crate::{
     act::{Act, Effects},
@@ -83,6 +85,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         namespace.clone(),
         accepted_settings.clone(),
         Arc::clone(&fleet),
+        metrics.clone(),
     );
     until(&watches, config);
 
@@ -123,7 +126,8 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         listeners.clone(),
         metrics.clone(),
     );
-    let fleet_service = FleetServiceServer::new(FleetReader { decided, listeners });
+    let fleet_service =
+        FleetServiceServer::new(FleetReader { decided, fleet: Arc::clone(&fleet), listeners });
     let fleet_service =
         ForwardToLeader::new(fleet_service, callers, leadership.clone(), identity.clone(), metrics.clone());
     let server = GrpcServer::bind(listen, identity, metrics, intake, fleet_service).await?;
@@ -145,6 +149,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         evictions: Evictions::new(clients.acting.clone(), gate.clone()),
         events: Events::new(clients.acting, gate.clone(), &pod_name),
         accepted_settings,
+        namespace,
     };
     let outcome = tokio::select! {
         outcome = lead(Arc::new(effects), gate, leadership, decide, &successors, &shutdown) => outcome,

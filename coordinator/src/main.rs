@@ -1,15 +1,22 @@
 //! The coordinator's process: flags, log, signals.
 
+use std::process::ExitCode;
+
 use anyhow::{Result, anyhow};
-use clap::Parser;
-use mechanic_coordinator::{Arguments, LogFormat, run};
+use mechanic_coordinator::{Arguments, Invocation, LogFormat, run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> Result<ExitCode> {
+    match Invocation::parse(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
+        Invocation::Coordinate(arguments) => coordinate(*arguments).map(|()| ExitCode::SUCCESS),
+        Invocation::Check(check) => check.run(),
+    }
+}
+
+fn coordinate(arguments: Arguments) -> Result<()> {
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&arguments.log)?);
     match arguments.log_format {
         LogFormat::Json => log.json().init(),

@@ -24,6 +24,8 @@ pub(crate) struct Metrics {
     messages: Counters,
     held_back_messages: Counter,
     refused_calls: Counters,
+    refused_settings: Gauge,
+    changed_settings: Counter,
 }
 
 /// Counters that one label tells apart.
@@ -45,12 +47,19 @@ impl Metrics {
         };
         let connections = gauge("connections", "Connections to the gRPC port that are open");
         let streams = gauge("probe_streams", "Probes that report now");
-        let held_back_messages = Counter::default();
-        registry.register(
+        let refused_settings =
+            gauge("settings_refused", "Keys of the ConfigMap that are not in force as they stand there");
+        let mut counter = |name, help| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let held_back_messages = counter(
             "probe_messages_held_back",
             "Messages of probes that had to wait, since their probe sends too many",
-            held_back_messages.clone(),
         );
+        let changed_settings =
+            counter("settings_changes", "Versions of the ConfigMap that were read and put in force");
         let mut counters = |name, help, label, values: &[&'static str]| {
             let counters = Counters::default();
             registry.register(name, help, counters.clone());
@@ -64,6 +73,8 @@ impl Metrics {
             connections,
             streams,
             held_back_messages,
+            refused_settings,
+            changed_settings,
             failed_handshakes: counters(
                 "handshakes_failed",
                 "TLS handshakes that failed",
@@ -143,6 +154,11 @@ impl Metrics {
 
     pub(crate) fn message_held_back(&self) {
         self.held_back_messages.inc();
+    }
+
+    pub(crate) fn settings_changed(&self, refused: usize) {
+        self.changed_settings.inc();
+        self.refused_settings.set(refused.try_into().unwrap_or(i64::MAX));
     }
 
     pub(crate) fn call_refused(&self, refusal: &Refusal) {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode};
+use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode, Refusal};
 
 use crate::events::Telling;
 
@@ -169,6 +169,17 @@ fn of_reason(reason: &Reason) -> Option<Telling> {
         | Reason::Releasing => return None,
     };
     Some(Telling { code: reason.code(), note: reason.to_string(), warning, key: None })
+}
+
+/// That these keys of the ConfigMap are refused: told once, whichever leader tells it.
+pub(crate) fn of_refused_settings(config_map_uid: &str, refused: &[Refusal]) -> Vec<Telling> {
+    let telling = |Refusal { key, why }: &Refusal| {
+        let note = format!("{key}: {why}; what was accepted of it last stays in force, or its default");
+        let mut once = DefaultHasher::new();
+        (config_map_uid, &note).hash(&mut once);
+        Telling { code: ReasonCode::SettingRefused, note, warning: true, key: Some(once.finish()) }
+    };
+    refused.iter().map(telling).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What people tune: the keys of the ConfigMap `mechanic`.
 
+mod nearest;
 mod value;
 
 use std::{
@@ -84,6 +85,24 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// All keys, in the order of what is installed.
+pub const KEYS: [&str; 14] = [
+    "paused",
+    "dry-run",
+    "lead-time",
+    "max-cordoned",
+    "max-concurrent-drains",
+    "max-unavailable-nodes",
+    "emergency-concurrent-drains",
+    "set-aside-after",
+    "last-call",
+    "release-hold",
+    "release-hold-never-started",
+    "release-hold-after-boot",
+    "release-hold-after-terminate",
+    "policy.yaml",
+];
+
 impl Config {
     /// Reads the ConfigMap's `data`. A key that isn't there has its default; one that is refused keeps what
     /// was accepted of it last. Returns the settings and the text that they come from.
@@ -125,7 +144,7 @@ impl Config {
             "release-hold-after-boot" => self.release_hold_after_boot = Value::parse(text)?,
             "release-hold-after-terminate" => self.release_hold_after_terminate = Value::parse(text)?,
             "policy.yaml" => self.policy = Arc::new(Policy::parse(text)?),
-            _ => return Err("there is no such key".to_owned()),
+            _ => return Err(nearest::no_such_key(key)),
         }
         Ok(())
     }
@@ -192,7 +211,8 @@ mod tests {
         let installed: Installed = serde_saphyr::from_str(installed).unwrap();
         let (config, _, refusals) = Config::read(&installed.data, &Accepted::new());
         assert_eq!((config, refusals), (Config::default(), vec![]));
-        assert_eq!(installed.data.len(), 14, "a key is missing in what is installed");
+        let keys: BTreeSet<&str> = installed.data.keys().map(String::as_str).collect();
+        assert_eq!(keys, KEYS.into(), "what is installed names each key");
     }
 
     #[test]

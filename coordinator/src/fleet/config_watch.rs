@@ -11,8 +11,10 @@ use kube::{
 use mechanic_plan::{Accepted, Config};
 
 use super::{AcceptedSettings, Fleet, Settings};
+use crate::metrics::Metrics;
 
-const NAME: &str = "mechanic";
+/// The ConfigMap that people edit.
+pub(crate) const NAME: &str = "mechanic";
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// Watches the ConfigMap until the process ends. Where there is none, what was accepted last holds, and where
@@ -22,19 +24,25 @@ pub(crate) async fn watch_config(
     namespace: String,
     accepted_settings: AcceptedSettings,
     fleet: Arc<Fleet>,
+    metrics: Metrics,
 ) {
     let mut accepted = read_accepted(&accepted_settings).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     let mut versions = pin!(watch_object(config_maps, NAME).default_backoff());
-    let mut last_data = None;
+    let mut last = None;
     while let Some(version) = versions.next().await {
         match version {
             Ok(config_map) => {
                 let version = config_map.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
+                let uid = config_map.as_ref().and_then(ResourceExt::uid);
                 let data = config_map.map(|config_map| config_map.data.unwrap_or_default());
-                if last_data.as_ref() != Some(&data) {
-                    accepted = put_in_force(&fleet, data.as_ref(), &accepted, &version);
-                    last_data = Some(data);
+                let now = Some((uid, data));
+                if let Some((uid, data)) = now.as_ref().filter(|_| last != now) {
+                    let settings = read(data.as_ref(), &accepted, &version, uid.clone());
+                    metrics.settings_changed(settings.refused.len());
+                    accepted.clone_from(&settings.accepted);
+                    fleet.change(|state| state.set_settings(settings));
+                    last = now;
                 }
             }
             Err(error) => {
@@ -60,18 +68,17 @@ async fn read_accepted(accepted_settings: &AcceptedSettings) -> Accepted {
     }
 }
 
-fn put_in_force(fleet: &Fleet, data: Option<&Accepted>, before: &Accepted, version: &str) -> Accepted {
+fn read(data: Option<&Accepted>, before: &Accepted, version: &str, config_map: Option<String>) -> Settings {
     if data.is_none() {
         // Somebody's slip must not bring back what was changed for a reason.
         let what =
             if before.is_empty() { "the defaults hold" } else { "what was accepted last stays in force" };
         tracing::warn!("there is no ConfigMap {NAME}; {what}");
     }
-    let (config, accepted, refusals) = Config::read(data.unwrap_or(before), before);
-    for refusal in &refusals {
+    let (config, accepted, refused) = Config::read(data.unwrap_or(before), before);
+    for refusal in &refused {
         tracing::warn!(key = refusal.key, "refused in ConfigMap {NAME}: {}", refusal.why);
     }
-    tracing::info!(version, refused = refusals.len(), ?config, "settings in force");
-    fleet.change(|state| state.set_settings(Settings { config, accepted: accepted.clone() }));
-    accepted
+    tracing::info!(version, refused = refused.len(), ?config, "settings in force");
+    Settings { config, accepted, refused, config_map }
 }

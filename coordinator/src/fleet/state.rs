@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use mechanic_plan::{Accepted, Config, DrainProgress, Monotonic, Node, Pending, ProbeVm};
+use mechanic_plan::{Accepted, Config, DrainProgress, Monotonic, Node, Pending, ProbeVm, Refusal};
 
 use super::{
     NodeView,
@@ -48,6 +48,10 @@ pub(crate) struct FleetState {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) accepted: Accepted,
+    /// Keys that aren't in force as they stand there.
+    pub(crate) refused: Vec<Refusal>,
+    /// UID of the ConfigMap, where there is one.
+    pub(crate) config_map: Option<String>,
 }
 
 impl FleetState {

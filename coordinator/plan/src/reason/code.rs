@@ -50,6 +50,8 @@ pub enum ReasonCode {
     NoticeTooShort,
     ProbeDisagrees,
     ProofOverdue,
+    // About the settings.
+    SettingRefused,
     // What is done with a pod.
     Evict,
     WaitingForWave,
