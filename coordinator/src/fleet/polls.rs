@@ -15,6 +15,9 @@ pub(crate) struct Polls {
     pub(crate) unbroken_row: u64,
     /// Without a sign that the service began anew.
     pub(crate) continuous_for: Duration,
+    /// How long after the newest poll was sent its answer showed the present document first; zero where an earlier poll
+    /// had shown it.
+    pub(crate) shown_late: Duration,
 }
 
 impl Polls {
@@ -42,11 +45,12 @@ pub(super) struct OwnRow {
 }
 
 impl OwnRow {
-    /// Begins with the present document.
+    /// Begins with the present document, when its first answer had been read: what a slow answer shows may have come about
+    /// just before its end.
     pub(super) fn begin(polls: &Polls, document_number: u64) -> Self {
         let before = Row {
             polls: polls.unbroken.polls.saturating_sub(polls.document.polls),
-            span: polls.unbroken.span.saturating_sub(polls.document.span),
+            span: polls.unbroken.span.saturating_sub(polls.document.span).saturating_add(polls.shown_late),
         };
         Self { unbroken_row: polls.unbroken_row, document_number, before }
     }
@@ -91,6 +95,7 @@ mod tests {
             unbroken: row(unbroken),
             unbroken_row,
             continuous_for: Duration::ZERO,
+            shown_late: Duration::ZERO,
         }
     }
 
@@ -108,6 +113,24 @@ mod tests {
         let own = own.go_on(&polls(1, 15, 1), 3);
         assert_eq!(proven(&own, &polls(1, 15, 1)), (5, 4));
         assert_eq!(proven(&own, &polls(6, 20, 1)), (10, 9));
+    }
+
+    #[test]
+    fn a_row_begins_with_the_end_of_the_first_answer_however_slow_it_was() {
+        // The 11th poll was sent at 10 s, and its answer was read at 13 s.
+        let slow = Polls { shown_late: Duration::from_secs(3), ..polls(1, 11, 1) };
+        let own = OwnRow::begin(&slow, 2);
+        let at = |second: u64| {
+            let [document, unbroken] = [second.saturating_sub(13), second].map(Duration::from_secs);
+            Polls {
+                document: Row { polls: 2, span: document },
+                unbroken: Row { polls: 12, span: unbroken },
+                ..polls(0, 0, 1)
+            }
+        };
+        assert_eq!(proven(&own, &slow), (1, 0));
+        assert_eq!(proven(&own, &at(13)), (2, 0));
+        assert_eq!(proven(&own, &at(15)), (2, 2));
     }
 
     #[test]

@@ -367,6 +367,7 @@ mod tests {
                 unbroken: row(unbroken),
                 unbroken_row: 1,
                 continuous_for,
+                shown_late: std::time::Duration::ZERO,
             })
         };
         let mut state = state_with_document();

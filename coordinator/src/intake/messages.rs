@@ -22,7 +22,15 @@ pub(super) fn polls(message: &v1::Evidence) -> Polls {
         unbroken: Row { polls: message.unbroken_polls, span: duration(message.unbroken_span.as_ref()) },
         unbroken_row: message.unbroken_row,
         continuous_for: duration(message.continuous_for.as_ref()),
+        shown_late: Duration::ZERO,
     }
+}
+
+/// The same of an observation, which says when its document was first read, too.
+pub(super) fn polls_of(message: &v1::Observation) -> Option<Polls> {
+    let evidence = message.evidence.as_ref()?;
+    let [asked, read] = [&evidence.newest_age, &message.age].map(|age| duration(age.as_ref()));
+    Some(Polls { shown_late: asked.saturating_sub(read), ..polls(evidence) })
 }
 
 fn duration(field: Option<&prost_types::Duration>) -> Duration {
@@ -66,6 +74,20 @@ mod tests {
         let message = v1::Evidence { consecutive_polls: 9, span: Some(negative), ..v1::Evidence::default() };
         let expected = Polls { document: Row { polls: 9, span: Duration::ZERO }, ..Polls::default() };
         assert_eq!(polls(&message), expected);
+    }
+
+    #[test]
+    fn a_document_that_the_newest_poll_showed_first_was_shown_when_that_was_answered() {
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let shown = |asked, read| {
+            let evidence = v1::Evidence { newest_age: seconds(asked), ..v1::Evidence::default() };
+            let observation =
+                v1::Observation { age: seconds(read), evidence: Some(evidence), ..Default::default() };
+            polls_of(&observation).unwrap().shown_late.as_secs()
+        };
+        assert_eq!(shown(4, 1), 3, "asked 4 s ago, answered 1 s ago");
+        assert_eq!(shown(1, 60), 0, "an earlier poll had shown it");
+        assert_eq!(polls_of(&v1::Observation::default()), None);
     }
 
     #[test]

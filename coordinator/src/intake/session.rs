@@ -123,7 +123,7 @@ pub(crate) fn take_in(
             state.hello(node, id, now, hello.boot_id, vm)
         }
         Request::Observation(observation) => {
-            let polls = observation.evidence.as_ref().map(messages::polls);
+            let polls = messages::polls_of(&observation);
             state.observe(node, id, now, messages::seen(observation), polls)
         }
         Request::Heartbeat(heartbeat) => {
