@@ -18,6 +18,7 @@ mod gate;
 mod http_server;
 mod intake;
 mod kubernetes;
+mod listen;
 mod metrics;
 mod node_writes;
 mod planner;
