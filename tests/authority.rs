@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
+#[path = "support/trust.rs"]
+mod trust;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,6 @@ use mechanic_sandbox::install::PodProcess;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 use support::{House, kill};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 /// In place of five minutes. The kubelets here read a ConfigMap again after at most 20 s.
 const OVERLAP: &str = "40s";
@@ -46,25 +47,6 @@ impl House {
             .into();
         let patch = Patch::Merge(json!({ "data": data }));
         self.secrets().patch("mechanic-authority", &PatchParams::default(), &patch).await.unwrap();
-    }
-
-    /// Whether who trusts that authority alone believes this coordinator.
-    async fn is_believed(&self, pod: &PodProcess, authority: &str) -> bool {
-        let trust = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(authority))
-            .domain_name("mechanic-coordinator");
-        let endpoint = Endpoint::from_shared(format!("https://{}:7443", pod.ip)).unwrap();
-        endpoint.tls_config(trust).unwrap().connect().await.is_ok()
-    }
-
-    /// How often the probes' streams have been accepted, in all.
-    fn accepted_streams(&self) -> usize {
-        let of_probe = |node: &mechanic_sandbox::nodes::NodeSpec| {
-            let probe = self.installation.probe_on(&node.name).unwrap();
-            let log = std::fs::read_to_string(self.installation.log(&probe.pod)).unwrap();
-            log.lines().filter(|line| line.contains("epoch=") || line.contains("\"epoch\"")).count()
-        };
-        self.nodes.iter().map(of_probe).sum()
     }
 
     async fn announced(&self) -> String {

@@ -1,53 +1,21 @@
 //! Every line that README.md and `--keep` give to look inside does what it says, run by a shell as it is printed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shell.rs"]
+mod shell;
 mod support;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use mechanic_sandbox::{
-    azure::Event,
-    demo::{look_inside, shell},
-};
-use serde_json::Value;
-use support::{House, LONG};
-use tokio::process::Command;
+use mechanic_sandbox::{azure::Event, demo::look_inside};
+use shell::{Shell, lines_of};
+use support::House;
 
-const README: &str = include_str!("../README.md");
-
-/// What README.md gives a reader to type, without comments; cargo's own lines are `.ci/run`'s to prove.
+/// What README.md gives a reader to type; cargo's own lines are `.ci/run`'s to prove.
 fn commands() -> Vec<String> {
-    let blocks = README.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
-    let lines = blocks.flat_map(str::lines).map(|line| line.split(" #").next().unwrap().trim());
-    lines.filter(|line| !line.is_empty() && !line.starts_with("cargo ")).map(str::to_owned).collect()
-}
-
-/// A reader's shell, with the line in it that `--keep` prints first.
-struct Shell {
-    setup: String,
-    home: PathBuf,
-}
-
-impl Shell {
-    fn of(house: &House) -> Self {
-        Self { setup: shell(&house.cluster), home: house.cluster.folder("home").unwrap() }
-    }
-
-    async fn run(&self, line: &str) -> String {
-        let mut command = Command::new("bash");
-        command.arg("-ec").arg(format!("{}\n{line}", self.setup)).kill_on_drop(true);
-        command.env("HOME", &self.home).env("TMPDIR", &self.home);
-        // In place of a person: what kubectl calls to have a file edited.
-        command.env("KUBE_EDITOR", "sed -i /lead-time:/s/10m/60m/");
-        let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}\nended with {}: {said}", output.status);
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    async fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.run(line).await).unwrap()
-    }
+    let mut lines = lines_of(include_str!("../README.md"));
+    lines.retain(|line| !line.starts_with("cargo "));
+    lines
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,13 @@
 mod previous;
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mechanic_sandbox::{
     programs::{Profile, Programs, silent},
     workloads::Workload,
 };
-use support::House;
+use support::{House, LONG};
 
 const DEPLOYMENT: &str = "deployment/mechanic-coordinator";
 
@@ -66,5 +66,39 @@ async fn a_batch_goes_on_through_a_rollback_and_an_update_of_the_coordinators() 
     }
     let leaders = house.referee.verdict().await.facts.leaders;
     assert!(leaders.len() > 2, "each of them has led: {leaders:?}");
+    house.judge().await;
+}
+
+/// What `maxSurge` and the Lease that is given back are for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_is_a_hand_over_and_two_are_ready_throughout() {
+    let house = House::with_nodes(4, 1).await;
+    let before: Vec<_> = house.installation.coordinators().into_iter().map(|pod| pod.pod).collect();
+    house.kubectl_in_mechanic(&["rollout", "restart", DEPLOYMENT]).await;
+    let updated = house.rolled();
+    tokio::pin!(updated);
+    let (mut is_updated, mut led) = (false, Instant::now());
+    let (mut longest, mut fewest) = (Duration::ZERO, usize::MAX);
+    loop {
+        let leader = house.installation.leader().await.unwrap().filter(|pod| pod.pid.is_some());
+        longest = longest.max(led.elapsed());
+        if let Some(leader) = leader {
+            led = Instant::now();
+            if is_updated && !before.contains(&leader.pod) {
+                break;
+            }
+        }
+        let coordinators = house.installation.coordinators();
+        fewest = fewest.min(coordinators.iter().filter(|pod| pod.ready && !pod.terminating).count());
+        tokio::select! {
+            () = &mut updated, if !is_updated => is_updated = true,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        assert!(longest < LONG, "nobody leads any more\n{}", house.logs());
+    }
+    // Of a Lease that nobody gives back they would have to wait for the end: 15 s.
+    assert!(longest < Duration::from_secs(8), "nobody led for {longest:?}");
+    assert_eq!(fewest, 2);
+    println!("nobody led for {longest:?} at most");
     house.judge().await;
 }

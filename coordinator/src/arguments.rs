@@ -38,7 +38,8 @@ impl Invocation {
 #[command(version)]
 pub struct Arguments {
     /// Address for gRPC, which probes, people and kubelets' health checks use. It must be the pod's own: it
-    /// is where a follower sends the probes to once this process leads.
+    /// is where a follower sends the probes to once this process leads. The same port of the loopback is listened at
+    /// too, for `kubectl port-forward`.
     #[arg(long)]
     pub listen: SocketAddr,
     /// Address for `/livez` and `/readyz`.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::{
     Router,
     http::{StatusCode, header::CONTENT_TYPE},
@@ -11,22 +11,20 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{listen::listen, metrics::Metrics};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A server that listens already.
 pub(crate) struct HttpServer {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     metrics: Metrics,
     ready: CancellationToken,
 }
 
 impl HttpServer {
     pub(crate) async fn bind(address: SocketAddr, metrics: Metrics) -> Result<Self> {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
-        Ok(Self { listener, metrics, ready: CancellationToken::new() })
+        Ok(Self { listeners: listen(address).await?, metrics, ready: CancellationToken::new() })
     }
 
     /// Cancelled once probes and people can be served.
@@ -36,7 +34,7 @@ impl HttpServer {
 
     /// Serves for as long as the process.
     pub(crate) async fn serve(self) {
-        let Self { listener, metrics, ready } = self;
+        let Self { listeners, metrics, ready } = self;
         let is_ready = async move || {
             if ready.is_cancelled() {
                 (StatusCode::OK, "ready")
@@ -54,7 +52,9 @@ impl HttpServer {
             .route("/livez", get(async || "alive"))
             .route("/readyz", get(is_ready))
             .route("/metrics", get(metrics));
-        if let Err(error) = axum::serve(listener, routes).await {
+        let serving =
+            listeners.into_iter().map(|listener| axum::serve(listener, routes.clone()).into_future());
+        if let Err(error) = futures::future::try_join_all(serving).await {
             tracing::error!(%error, "no kubelet is answered any more");
         }
     }

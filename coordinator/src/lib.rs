@@ -19,6 +19,7 @@ mod gate;
 mod http_server;
 mod intake;
 mod kubernetes;
+mod listen;
 mod metrics;
 mod node_writes;
 mod planner;

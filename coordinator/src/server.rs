@@ -14,6 +14,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     fleet_service::{FleetReader, ForwardToLeader},
     intake::Intake,
+    listen::listen,
     metrics::Metrics,
     tls::{self, Identity},
 };
@@ -30,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A server that listens already, so that its address can be told.
 pub(crate) struct GrpcServer {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     identity: Identity,
     metrics: Metrics,
     routes: Routes,
@@ -45,8 +46,7 @@ impl GrpcServer {
         intake: Intake,
         fleet: ForwardToLeader<FleetServiceServer<FleetReader>>,
     ) -> Result<Self> {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
+        let listeners = listen(address).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -57,7 +57,7 @@ impl GrpcServer {
             .add_service(reflection)
             .add_service(fleet)
             .add_service(ProbeServiceServer::new(intake).max_decoding_message_size(MAX_REPORT));
-        Ok(Self { listener, identity, metrics, routes, health })
+        Ok(Self { listeners, identity, metrics, routes, health })
     }
 
     /// What says whether this pod is ready.
@@ -67,7 +67,7 @@ impl GrpcServer {
 
     /// Serves until `shutdown`.
     pub(crate) async fn serve(self, shutdown: CancellationToken) -> Result<()> {
-        let incoming = tls::incoming(self.listener, &self.identity, self.metrics);
+        let incoming = tls::incoming(self.listeners, &self.identity, &self.metrics);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -31,6 +31,8 @@ pub struct WorldOptions {
     pub programs: Programs,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
+    /// What is there before the overlay: a manifest with the kinds and objects that it builds on, if it needs any.
+    pub beforehand: Option<PathBuf>,
     /// The overlay that installs mechanic.
     pub overlay: PathBuf,
     /// Keys of the ConfigMap `mechanic` that differ from what the overlay installs.
@@ -52,6 +54,7 @@ impl WorldOptions {
         Self {
             programs,
             nodes,
+            beforehand: None,
             overlay: workspace().join("deploy/overlays/default"),
             config: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -85,7 +88,8 @@ pub struct World {
 impl World {
     /// Builds it: returns when mechanic is Ready in full and leads. `tell` hears of each part as it stands.
     pub async fn build(options: WorldOptions, tell: &(dyn Fn(&str) + Sync)) -> Result<Self> {
-        let WorldOptions { programs, nodes, overlay, config, images, env, fault_proxy, promises } = options;
+        let WorldOptions { programs, nodes, beforehand, overlay, config, images, env, fault_proxy, promises } =
+            options;
         let cluster = Cluster::start(ClusterOptions {
             programs: Some(programs.cluster.clone()),
             ..ClusterOptions::default()
@@ -111,6 +115,13 @@ impl World {
             ..InstallOptions::new(&programs)
         };
         install.programs.extend(images);
+        if let Some(manifest) = beforehand {
+            cluster.kubectl(["apply", "--filename", &manifest.display().to_string()]).await?;
+            // A kind is known a moment later than it is there.
+            cluster
+                .kubectl(["wait", "--for=condition=Established", "--all", "customresourcedefinitions"])
+                .await?;
+        }
         let installation = Installation::apply(&cluster, &azure, &overlay, install).await?;
         let world = Self { referee, installation, fault_proxy, azure, nodes, kubelets, client, cluster };
         if !config.is_empty() {

@@ -30,23 +30,26 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts for as long as somebody takes what comes.
 pub(crate) fn incoming(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     identity: &Identity,
-    metrics: Metrics,
+    metrics: &Metrics,
 ) -> impl Stream<Item = io::Result<Connection>> + use<> {
     let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(accept(listener, acceptor, sender, metrics));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    for listener in listeners {
+        tokio::spawn(accept(listener, Arc::clone(&room), acceptor.clone(), sender.clone(), metrics.clone()));
+    }
     ReceiverStream::new(receiver)
 }
 
 async fn accept(
     listener: TcpListener,
+    room: Arc<Semaphore>,
     acceptor: TlsAcceptor,
     sender: mpsc::Sender<io::Result<Connection>>,
     metrics: Metrics,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         // Who comes when there is no room waits in the kernel's queue.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };

@@ -1,22 +1,24 @@
-//! A pod's volumes as files: projected tokens, ConfigMaps, the downward API, empty folders.
+//! A pod's volumes as files: projected tokens, ConfigMaps, Secrets, the downward API, empty folders.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, KeyToPath, Pod, ServiceAccount, ServiceAccountTokenProjection, Volume, VolumeProjection,
+    ConfigMap, KeyToPath, Pod, Secret, ServiceAccount, ServiceAccountTokenProjection, Volume,
+    VolumeProjection,
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::container::PodFacts;
 
-/// The kubelet looks at ConfigMaps about once a minute, or as its `--sync-frequency` says; here it is quicker, so that
+/// The kubelet looks at ConfigMaps and Secrets about once a minute, or as its `--sync-frequency` says; here it is quicker, so that
 /// nobody waits for it.
-const CONFIG_MAP_REFRESH: Duration = Duration::from_secs(20);
-const UNTIL_CONFIG_MAP_EXISTS: Duration = Duration::from_secs(1);
+const REFRESH: Duration = Duration::from_secs(20);
+const UNTIL_IT_EXISTS: Duration = Duration::from_secs(1);
 /// The kubelet asks for an hour where the pod doesn't say.
 const DEFAULT_TOKEN_SECONDS: i64 = 3600;
 /// This ConfigMap is the cluster's authority and never changes.
@@ -56,6 +58,11 @@ impl Volumes {
         if let Some(source) = &volume.config_map {
             let optional = source.optional == Some(true);
             return self.write_config_map(&folder, &source.name, source.items.as_deref(), optional).await;
+        }
+        if let Some(source) = &volume.secret {
+            let name = source.secret_name.as_deref().unwrap_or_default();
+            let optional = source.optional == Some(true);
+            return self.write_secret(&folder, name, source.items.as_deref(), optional).await;
         }
         if volume.empty_dir.is_some() {
             return Ok(None);
@@ -116,24 +123,53 @@ impl Volumes {
         optional: bool,
     ) -> Result<Option<Duration>> {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.facts.namespace);
-        let again = (name != ROOT_CA).then_some(CONFIG_MAP_REFRESH);
+        let again = (name != ROOT_CA).then_some(REFRESH);
         let Some(map) = maps.get_opt(name).await? else {
-            if optional {
-                return Ok(Some(UNTIL_CONFIG_MAP_EXISTS));
-            }
-            bail!("ConfigMap {name} doesn't exist");
+            return missing("ConfigMap", name, optional);
         };
-        for (key, text) in map.data.unwrap_or_default() {
-            let path = match items {
-                None => Some(key.clone()),
-                Some(items) => items.iter().find(|item| item.key == key).map(|item| item.path.clone()),
-            };
-            if let Some(path) = path {
-                write_whole(&folder.join(path), &text).await?;
-            }
+        for (path, text) in wanted(map.data, items) {
+            write_whole(&folder.join(path), &text).await?;
         }
         Ok(again)
     }
+
+    async fn write_secret(
+        &self,
+        folder: &Path,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: bool,
+    ) -> Result<Option<Duration>> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.facts.namespace);
+        let Some(secret) = secrets.get_opt(name).await? else {
+            return missing("Secret", name, optional);
+        };
+        for (path, bytes) in wanted(secret.data, items) {
+            write_whole(&folder.join(path), bytes.0).await?;
+        }
+        Ok(Some(REFRESH))
+    }
+}
+
+fn missing(kind: &str, name: &str, optional: bool) -> Result<Option<Duration>> {
+    if optional {
+        return Ok(Some(UNTIL_IT_EXISTS));
+    }
+    bail!("{kind} {name} doesn't exist")
+}
+
+/// What a volume shows of an object's data, by path: all of it, or these items.
+fn wanted<T>(
+    data: Option<BTreeMap<String, T>>,
+    items: Option<&[KeyToPath]>,
+) -> impl Iterator<Item = (String, T)> {
+    data.unwrap_or_default().into_iter().filter_map(move |(key, value)| {
+        let path = match items {
+            None => key,
+            Some(items) => items.iter().find(|item| item.key == key)?.path.clone(),
+        };
+        Some((path, value))
+    })
 }
 
 /// The file that holds the token for this audience, among the pod's projected volumes.
@@ -149,11 +185,11 @@ pub(super) fn token_file(pod: &Pod, volumes: &Path, audience: &str) -> Option<Pa
 }
 
 /// Replaces a file as a whole, so that nobody reads half of it.
-pub(super) async fn write_whole(path: &Path, text: &str) -> Result<()> {
+pub(super) async fn write_whole(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await?;
     }
     let new = path.with_extension("new");
-    tokio::fs::write(&new, text).await?;
+    tokio::fs::write(&new, content).await?;
     tokio::fs::rename(&new, path).await.with_context(|| format!("can't write {}", path.display()))
 }

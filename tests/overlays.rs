@@ -1,0 +1,155 @@
+//! Every overlay on a real API server, as people apply it: admitted in full, applied again without a change, taken away
+//! without a rest.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/manifests.rs"]
+mod manifests;
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use manifests::{built, kustomization_of_the_readme, object, of_kind, overlay, overlays, own_kustomization};
+use mechanic_sandbox::{
+    cluster::{Cluster, ClusterOptions},
+    nodes::Pool,
+    programs::workspace,
+};
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_mins(2);
+const NODES: u32 = 3;
+
+/// The objects of a folder as they stand, by kind and name: their versions.
+async fn versions(cluster: &Cluster, folder: &str) -> BTreeMap<String, (String, Value)> {
+    let list = cluster.kubectl(["get", "-o", "json", "-k", folder]).await.unwrap();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let version = |object: &Value| {
+        let metadata = &object["metadata"];
+        let name = format!("{} {}", object["kind"], metadata["name"]);
+        (name, (metadata["resourceVersion"].to_string(), metadata["generation"].clone()))
+    };
+    list["items"].as_array().unwrap().iter().map(version).collect()
+}
+
+/// The same, once the controllers have nothing more to write there.
+async fn settled(cluster: &Cluster, folder: &str) -> BTreeMap<String, (String, Value)> {
+    let settled = async {
+        let mut before = versions(cluster, folder).await;
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let now = versions(cluster, folder).await;
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    };
+    tokio::time::timeout(LONG, settled).await.expect("somebody goes on writing to the overlay's objects")
+}
+
+async fn apply(cluster: &Cluster, folder: &str) {
+    let applied = cluster.kubectl(["apply", "--server-side", "--validate=strict", "-k", folder]).await;
+    applied.unwrap_or_else(|error| panic!("{folder}: {error:#}"));
+}
+
+/// Waits until the real controllers have made all pods and the real scheduler has placed them. Returns their nodes.
+async fn placed(cluster: &Cluster, namespace: &str, component: &str, count: usize) -> Vec<String> {
+    let label = format!("--selector=app.kubernetes.io/name={component}");
+    let nodes = async {
+        loop {
+            let pods = cluster.kubectl(["get", "pods", "-n", namespace, &label, "-o", "json"]).await.unwrap();
+            let pods: Value = serde_json::from_str(&pods).unwrap();
+            let pods = pods["items"].as_array().unwrap().iter();
+            let mut nodes: Vec<String> =
+                pods.filter_map(|pod| pod["spec"]["nodeName"].as_str()).map(str::to_owned).collect();
+            nodes.sort();
+            if nodes.len() == count {
+                return nodes;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let Ok(nodes) = tokio::time::timeout(LONG, nodes).await else {
+        let events = cluster.kubectl(["get", "events", "-n", namespace]).await.unwrap();
+        panic!("there are not {count} pods of {component}'s on nodes:\n{events}")
+    };
+    nodes
+}
+
+/// `kubectl delete -k` and what only a kubelet does otherwise; nothing is left.
+async fn taken_away(cluster: &Cluster, folder: &str, namespace: &str) {
+    cluster.kubectl(["delete", "--wait=false", "-k", folder]).await.unwrap();
+    let pods = ["delete", "pods", "--all", "--force", "--grace-period=0", "-n", namespace];
+    cluster.kubectl(pods).await.unwrap();
+    let gone = format!("namespace/{namespace}");
+    cluster.kubectl(["wait", "--for=delete", &gone, "--timeout=120s"]).await.unwrap();
+    let own = "--selector=app.kubernetes.io/part-of=mechanic";
+    let left = cluster.kubectl(["get", "clusterroles,clusterrolebindings", own, "-o", "name"]).await.unwrap();
+    assert_eq!(left, "");
+}
+
+/// Applied twice and taken away.
+async fn comes_and_goes(cluster: &Cluster, folder: &Path, namespace: &str) {
+    let folder = folder.display().to_string();
+    apply(cluster, &folder).await;
+    let nodes = usize::try_from(NODES).unwrap();
+    placed(cluster, namespace, "mechanic-probe", nodes).await;
+    let [one, other] = placed(cluster, namespace, "mechanic-coordinator", 2).await.try_into().unwrap();
+    assert_ne!(one, other, "both coordinators are on one node");
+    let before = settled(cluster, &folder).await;
+    apply(cluster, &folder).await;
+    assert_eq!(versions(cluster, &folder).await, before, "{folder}: the second time has changed something");
+    taken_away(cluster, &folder, namespace).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_overlay_is_admitted_applied_again_without_a_change_and_taken_away_without_a_rest() {
+    let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
+    let nodes = Pool::new("userpool").nodes(NODES);
+    cluster.nodes().await.unwrap().create_ready(&nodes, LONG).await.unwrap();
+    let kinds = workspace().join("tests/overlays/kinds-of-others.yaml").display().to_string();
+    cluster.kubectl(["apply", "-f", &kinds]).await.unwrap();
+    cluster.kubectl(["wait", "--for=condition=Established", "-f", &kinds]).await.unwrap();
+    for (name, folder) in overlays() {
+        println!("{name}");
+        comes_and_goes(&cluster, &folder, "mechanic").await;
+    }
+    let own = own_kustomization(&kustomization_of_the_readme("default"));
+    comes_and_goes(&cluster, own.path(), "maintenance").await;
+    // Strict means strict: a slip in a field's name is no success.
+    let slip = own_kustomization(
+        "resources: [mechanic/deploy/overlays/default]\npatches: [{patch: '{apiVersion: policy/v1, kind: \
+         PodDisruptionBudget, metadata: {name: mechanic-coordinator}, spec: {maxUnavailible: 1}}'}]",
+    );
+    let slip = slip.path().display().to_string();
+    let refused = cluster.kubectl(["apply", "--server-side", "--validate=strict", "-k", &slip]).await;
+    assert!(refused.unwrap_err().to_string().contains("maxUnavailible"));
+    cluster.stop().await.unwrap();
+}
+
+/// What README.md's kustomization changes, and that it changes nothing else.
+#[test]
+fn images_namespace_and_budget_change_by_ordinary_means_over_each_overlay() {
+    for (name, _) in overlays() {
+        let own = own_kustomization(&kustomization_of_the_readme(&name));
+        let mut changed = built(own.path());
+        let namespaces: Vec<_> =
+            of_kind(&changed, "Namespace").map(|object| &object["metadata"]["name"]).collect();
+        assert_eq!(namespaces, ["maintenance"], "{name}");
+        assert!(!json!(changed).to_string().contains(r#""namespace":"mechanic""#), "{name}");
+        for (kind, component) in [("Deployment", "mechanic-coordinator"), ("DaemonSet", "mechanic-probe")] {
+            let image =
+                &object(&changed, kind, component)["spec"]["template"]["spec"]["containers"][0]["image"];
+            assert_eq!(*image, format!("registry.example/{component}:0.1.0"), "{name}");
+        }
+        let settings = changed.iter_mut().find(|object| object["kind"] == "ConfigMap").unwrap();
+        assert_eq!(settings["metadata"]["name"], "mechanic", "it is watched by this name");
+        assert_eq!(settings["data"]["max-concurrent-drains"], "2", "{name}");
+        settings["data"]["max-concurrent-drains"] = "10%".into();
+        let back = json!(changed)
+            .to_string()
+            .replace(r#""maintenance""#, r#""mechanic""#)
+            .replace("registry.example/", "")
+            .replace(":0.1.0", ":dev");
+        assert_eq!(back, json!(overlay(&name)).to_string(), "{name}: something else has changed");
+    }
+}
