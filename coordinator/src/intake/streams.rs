@@ -17,7 +17,7 @@ use crate::{
     metrics::{Metrics, Open},
 };
 
-/// Twice the largest cluster; each takes some 40 kB.
+/// Twice the largest cluster; each takes some 50 kB.
 const MOST: usize = 10_000;
 
 /// All of them.

@@ -20,7 +20,7 @@ use tonic::transport::server::Connected;
 use super::Identity;
 use crate::metrics::{Metrics, Open};
 
-/// Twice what 5,000 probes need, and what they may take at 40 kB each is within the coordinator's memory.
+/// Twice what 5,000 probes need. At some 50 kB each, all of them fit in the coordinator's memory.
 const CONNECTIONS: usize = 10_000;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Finished handshakes that wait to be served.
