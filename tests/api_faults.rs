@@ -1,11 +1,9 @@
 //! An API server that answers badly, late or not at all, and parts of mechanic that go and come back, in mid-event.
 //! A fault that hit nothing fails its test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{House, LONG, kill};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::DeleteParams};
 use mechanic_sandbox::{
@@ -14,7 +12,6 @@ use mechanic_sandbox::{
     nodes::NodeSpec,
     workloads::Workload,
 };
-use support::{House, LONG, kill};
 
 fn writes() -> Requests {
     Requests::any().that("a patch of a Node or an eviction", |seen| {

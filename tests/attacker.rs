@@ -1,18 +1,15 @@
 //! Somebody has a probe's token and speaks as its node: no pod moves but what that node's own events justify, and everybody
 //! else is served.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{House, kill, with_token};
 use mechanic_proto::v1::{
     Evidence, Heartbeat, Hello, Observation, ReportRequest, ScheduledEvent, VirtualMachine,
     probe_service_client::ProbeServiceClient, report_request::Message,
 };
 use mechanic_sandbox::{azure::Vm, install::PodProcess, nodes::NodeSpec, workloads::Workload};
 use serde_json::json;
-use support::{House, kill, with_token};
 use tokio_stream::StreamExt;
 use tonic::Code;
 

@@ -1,12 +1,8 @@
 //! The coordinators' authority: made once, replaced with an overlap, and left to others where people want that.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-#[path = "support/trust.rs"]
-mod trust;
 
 use std::collections::BTreeMap;
 
+use crate::support::{House, kill};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
@@ -18,7 +14,6 @@ use kube::{
 use mechanic_sandbox::install::PodProcess;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
-use support::{House, kill};
 
 /// In place of five minutes. The kubelets here read a ConfigMap again after at most 20 s.
 const OVERLAP: &str = "40s";

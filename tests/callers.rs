@@ -1,10 +1,8 @@
 //! Who may say and ask what: a probe speaks for the node of its token only, and nobody reads without one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{AUDIENCE, House, LONG, with_token};
 use mechanic_proto::v1::{
     Evidence, ExplainNodeRequest, Hello, ListNodesRequest, NodePhase, Observation, ProbeCoverage,
     ReportRequest, ScheduledEvent, VirtualMachine, WatchObservationsRequest,
@@ -13,7 +11,6 @@ use mechanic_proto::v1::{
     watch_observations_response::Message as Heard,
 };
 use mechanic_sandbox::{azure::Vm, nodes::NodeSpec};
-use support::{AUDIENCE, House, LONG, with_token};
 use tonic::{Code, Status};
 
 /// What a forger says: that it is the probe of that machine, which is about to be rebooted.

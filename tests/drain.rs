@@ -1,17 +1,14 @@
 //! How a drain asks: the API server's answers to real evictions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::House;
 use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, Requests},
     nodes::NodeSpec,
     workloads::Workload,
 };
 use serde_json::json;
-use support::House;
 
 /// Far less than the minute after which a budget that nothing is heard of is asked again.
 const AT_ONCE: Duration = Duration::from_secs(30);

@@ -1,13 +1,10 @@
 //! What is done about each kind of event, from the document of a machine to the Node and its pods.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{House, NOTICE};
 use mechanic_sandbox::{azure::Event, nodes::NodeSpec, workloads::Workload, world::World};
 use serde_json::json;
-use support::{House, NOTICE};
 
 const LIVE_MIGRATION: &str =
     "Virtual machine is being paused because of a memory-preserving Live Migration operation.";

@@ -1,16 +1,13 @@
 //! The leader killed at a step, not after a sleep: the fault proxy holds the request, and a fault that never
 //! held one fails the test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::{cell::Cell, time::Duration};
 
+use crate::support::{House, LONG, kill};
 use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, Requests},
     workloads::Workload,
 };
-use support::{House, LONG, kill};
 
 /// Kills the leader while the first request of this kind is held, then expects the line to go on to its end.
 async fn leader_killed_at(requests: Requests) {

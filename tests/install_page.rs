@@ -1,14 +1,7 @@
 //! docs/install.md: the way out is as it says, line by line.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "support/manifests.rs"]
-mod manifests;
-#[path = "support/shell.rs"]
-mod shell;
-mod support;
-
-use shell::{Shell, lines_of};
-use support::{House, LONG};
+use crate::support::shell::{Shell, lines_of};
+use crate::support::{House, LONG};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_lines_for_uninstalling_nothing_of_mechanics_is_left() {
@@ -16,7 +9,7 @@ async fn after_the_lines_for_uninstalling_nothing_of_mechanics_is_left() {
     let [pause, held, delete, uncordon, label, annotation] =
         lines.try_into().expect("other lines than are run here");
     let house = House::with_nodes(4, 1).await;
-    let own = manifests::own_kustomization("resources: [mechanic/deploy/overlays/default]");
+    let own = crate::support::manifests::own_kustomization("resources: [mechanic/deploy/overlays/default]");
     let shell = Shell::of(&house).in_folder(own.path());
     let node = house.node_without_coordinator();
     let event = house.announce_reboot(node);

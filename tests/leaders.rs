@@ -1,10 +1,8 @@
 //! Leaders that are frozen, killed and robbed in mid-drain: never two that act, and the line goes on to its end.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{House, kill, signal};
 use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
@@ -18,7 +16,6 @@ use mechanic_sandbox::{
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{House, kill, signal};
 
 /// The Lease's duration, and 4 s: on a machine that does nothing else.
 const NEXT_LEADER: Duration = Duration::from_secs(19);

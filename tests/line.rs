@@ -1,15 +1,12 @@
 //! The whole line on a real control plane: from the document of one machine to the last evicted pod and back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::House;
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event as KubernetesEvent};
 use kube::{Api, api::ListParams};
 use mechanic_sandbox::{azure::Behaviour, workloads::Workload};
 use serde_json::json;
-use support::House;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_reboot_from_the_document_to_the_uncordon_and_then_another() {

@@ -1,12 +1,8 @@
 //! What must stay true of `deploy/`, whoever edits it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "support/manifests.rs"]
-mod manifests;
 
 use std::collections::BTreeSet;
 
-use manifests::{BUILT, object, of_kind, overlay, own_kustomization};
+use crate::support::manifests::{BUILT, object, of_kind, overlay, own_kustomization};
 use serde_json::{Value, json};
 
 fn pod<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -209,7 +205,7 @@ fn a_dry_run_differs_in_that_key_alone() {
 fn components_can_be_combined() {
     let page = include_str!("../docs/install.md");
     let shown = page.split("```yaml\n").nth(1).and_then(|block| block.split("```").next()).unwrap();
-    let objects = manifests::built(own_kustomization(shown).path());
+    let objects = crate::support::manifests::built(own_kustomization(shown).path());
     assert_eq!(probe(&objects)["hostNetwork"], true);
     assert_eq!(object(&objects, "ConfigMap", "mechanic")["data"]["last-call"], "Preempt,Terminate");
     for object in &objects {

@@ -1,16 +1,13 @@
 //! More pods on one node than a page of a list holds, on a real API server.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{House, LONG};
 use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, FaultHandle, Requests},
     nodes::NodeSpec,
     workloads::Workload,
 };
-use support::{House, LONG};
 
 const GOING: u32 = 1200;
 /// More than a page: nothing else is in the lists before the drain's end.

@@ -1,13 +1,9 @@
 //! mechanic with certificates of somebody else's, as the cert-manager overlay mounts them. cert-manager is played by this
 //! test: it makes the Secrets that the overlay's Certificates name.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
-#[path = "support/trust.rs"]
-mod trust;
 
 use std::path::PathBuf;
 
+use crate::support::House;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
@@ -16,7 +12,6 @@ use kube::{
 use mechanic_sandbox::{programs::workspace, referee::Fact, workloads::Workload};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
-use support::House;
 
 const CERTIFICATE: &str = "mechanic-coordinator-certificate";
 
@@ -125,7 +120,7 @@ async fn a_reboot_is_seen_through_with_mounted_certificates_and_a_renewed_one_dr
     house.wait_presented(&renewed, &first).await;
     assert_eq!(house.accepted_streams(), streams, "a stream was dropped");
     // Nor does it turn away who comes from now on.
-    support::kill(house.installation.probe_on(&node.name).unwrap().pid.unwrap());
+    crate::support::kill(house.installation.probe_on(&node.name).unwrap().pid.unwrap());
     house
         .wait("a probe that starts anew is let in", async || {
             (house.accepted_streams() > streams).then_some(())

@@ -1,11 +1,9 @@
 //! Pods that an eviction can't move, on a real API server: each says why it is still there, and goes when it is freed.
 //! The numbers are those of `tests/README.md`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::{fmt::Debug, sync::Arc};
 
+use crate::support::{House, LONG};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{
@@ -28,7 +26,6 @@ use mechanic_sandbox::{
     workloads::{Workload, create},
 };
 use serde_json::{Value, json};
-use support::{House, LONG};
 
 impl House {
     async fn make<K>(&self, object: Value)
@@ -140,7 +137,7 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     }
     house.deploy(&on_node("ordinary"), None).await;
 
-    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], support::NOTICE));
+    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], crate::support::NOTICE));
     house.wait_for_phase(&node.name, "draining").await;
     let token = house.viewer().await;
     for expected in [
@@ -268,7 +265,7 @@ async fn u1_u2_edge_18_an_orphan_of_a_daemon_set_is_a_naked_pod_or_no_pod_at_all
     assert_eq!(claim["podsLeft"], 1, "it outlives the reboot, and nothing would bring it back: {claim}");
     house.remove(&event);
     house.wait_released(&node.name).await;
-    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], support::NOTICE));
+    let event = house.announce(node, &Event::scheduled("Redeploy", [node.vm_name()], crate::support::NOTICE));
     let claim = house.wait_for_phase(&node.name, "drained").await;
     assert_eq!(claim["podsLeft"], Value::Null, "it would be lost where it is: {claim}");
     house.remove(&event);

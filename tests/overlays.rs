@@ -1,13 +1,11 @@
 //! Every overlay on a real API server, as people apply it: admitted in full, applied again without a change, taken away
 //! without a rest.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "support/manifests.rs"]
-mod manifests;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use manifests::{built, kustomization_of_the_readme, object, of_kind, overlay, overlays, own_kustomization};
+use crate::support::manifests::{
+    built, kustomization_of_the_readme, object, of_kind, overlay, overlays, own_kustomization,
+};
 use mechanic_sandbox::{
     cluster::{Cluster, ClusterOptions},
     nodes::Pool,

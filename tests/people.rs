@@ -1,10 +1,8 @@
 //! People cordon and uncordon what mechanic holds: what they say goes, whether or not anybody saw them do it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::House;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api,
@@ -16,7 +14,6 @@ use mechanic_sandbox::{
     workloads::Workload,
 };
 use serde_json::json;
-use support::House;
 
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);

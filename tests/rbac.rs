@@ -1,10 +1,8 @@
 //! The rights in `deploy/` are exactly those that a run uses, as the API server's audit log shows it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::{fmt, net::SocketAddr, path::Path, time::Duration};
 
+use crate::support::{House, kill, overlay, overlay_with_last_call, with_token};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap, rbac::v1::PolicyRule};
 use kube::{
     Api,
@@ -17,7 +15,6 @@ use mechanic_sandbox::{
     workloads::Workload,
 };
 use serde_json::{Value, json};
-use support::{House, kill, overlay, overlay_with_last_call, with_token};
 
 /// One thing that an account may do.
 struct Grant {

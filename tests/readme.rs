@@ -1,15 +1,10 @@
 //! Every line that README.md and `--keep` give to look inside does what it says, run by a shell as it is printed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "support/shell.rs"]
-mod shell;
-mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use crate::support::House;
+use crate::support::shell::{Shell, lines_of};
 use mechanic_sandbox::{azure::Event, demo::look_inside};
-use shell::{Shell, lines_of};
-use support::House;
 
 /// What README.md gives a reader to type; cargo's own lines are `.ci/run`'s to prove.
 fn commands() -> Vec<String> {

@@ -1,17 +1,12 @@
 //! Coordinators of two releases beside each other, in mid-batch.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "support/previous.rs"]
-mod previous;
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{House, LONG};
 use mechanic_sandbox::{
     programs::{Profile, Programs, silent},
     workloads::Workload,
 };
-use support::{House, LONG};
 
 const DEPLOYMENT: &str = "deployment/mechanic-coordinator";
 
@@ -34,7 +29,7 @@ impl House {
 async fn a_batch_goes_on_through_a_rollback_and_an_update_of_the_coordinators() {
     let programs = tokio::task::spawn_blocking(|| {
         let present = Programs::prepare(Profile::Dev, &silent()).unwrap().coordinator;
-        previous::coordinator().unwrap_or_else(|| {
+        crate::support::previous::coordinator().unwrap_or_else(|| {
             println!("this clone has no history: both releases are the present one");
             present
         })

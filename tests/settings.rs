@@ -1,10 +1,8 @@
 //! Settings that keep mechanic from acting, and settings that somebody breaks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{House, LONG, kill, with_token};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
 use kube::{
     Api,
@@ -13,7 +11,6 @@ use kube::{
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
-use support::{House, LONG, kill, with_token};
 
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);

@@ -1,15 +1,12 @@
 //! Who leads next: where the leader's own node is hit, and where it is told to stop.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::House;
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{Api, api::ListParams};
 use mechanic_sandbox::{install::PodProcess, nodes::NodeSpec, referee::Fact, workloads::Workload};
-use support::House;
 
 /// A hand-over is to take two seconds; this is on a machine that does something else.
 const GENEROUS: Duration = Duration::from_secs(8);

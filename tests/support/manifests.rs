@@ -1,5 +1,4 @@
 //! What kustomize makes of the overlays in `deploy/`.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,9 @@
 //! A house for whole-system tests: the sandbox's world, and what makes a test short.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub(crate) mod manifests;
+pub(crate) mod previous;
+pub(crate) mod shell;
+pub(crate) mod trust;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,6 +21,7 @@ use mechanic_sandbox::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, transport::Channel};
 
 /// Longer than anything takes that works, on a slow machine.
@@ -34,7 +39,11 @@ pub(crate) type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
 pub(crate) struct House {
     pub(crate) fault_proxy: Arc<FaultProxy>,
     world: World,
+    _room: SemaphorePermit<'static>,
 }
+
+/// Worlds at once, however many processors there are: each is a control plane and takes up to a gigabyte.
+static ROOM: Semaphore = Semaphore::const_new(6);
 
 impl Deref for House {
     type Target = World;
@@ -81,6 +90,7 @@ impl House {
         max_concurrent_drains: usize,
         change: impl FnOnce(&mut WorldOptions),
     ) -> Self {
+        let room = ROOM.acquire().await.unwrap();
         let programs = tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()))
             .await
             .unwrap()
@@ -93,7 +103,7 @@ impl House {
         };
         change(&mut options);
         let world = World::build(options, &|_| {}).await.unwrap();
-        Self { fault_proxy: world.fault_proxy.clone().unwrap(), world }
+        Self { fault_proxy: world.fault_proxy.clone().unwrap(), world, _room: room }
     }
 
     /// Puts keys into the ConfigMap `mechanic`.

@@ -1,5 +1,4 @@
 //! What a page gives a reader to type, and the shell that it is typed into.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

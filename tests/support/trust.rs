@@ -1,5 +1,4 @@
 //! Who believes whom: coordinators seen by their certificates, and the streams of the probes that believe them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use mechanic_sandbox::install::PodProcess;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
