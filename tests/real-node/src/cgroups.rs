@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 const ALL: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "mechanic-real-node-";
@@ -29,7 +29,11 @@ impl Cgroups {
             }
         }
         let cgroups = Self { name: format!("{PREFIX}{}", std::process::id()) };
-        for hierarchy in hierarchies() {
+        let hierarchies = hierarchies();
+        if hierarchies.is_empty() {
+            bail!("no control groups are mounted");
+        }
+        for hierarchy in hierarchies {
             let group = hierarchy.join(&cgroups.name);
             fs::create_dir(&group)
                 .with_context(|| format!("can't make the control group {}", group.display()))?;

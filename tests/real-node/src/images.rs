@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use mechanic_sandbox::programs::workspace;
 
 use crate::enclosure::{self, Network};
+use crate::say;
 
 /// Busybox, alone: what pods' namespaces are kept by, and what the workload is.
 pub(crate) const BUSYBOX: &str = "busybox:real-node";
@@ -46,6 +47,7 @@ pub(crate) fn archives(folder: &Path) -> PathBuf {
 /// Builds what has changed, and looks into what came out.
 pub(crate) async fn build(folder: &Path) -> Result<Vec<Image>> {
     fs::create_dir_all(archives(folder)).context("can't create the folder of the images' archives")?;
+    let _ = fs::remove_file(folder.join("buildah.log"));
     builder::prepare(folder).await?;
     let context = folder.join("busybox");
     fs::create_dir_all(&context).context("can't create the folder of busybox's image")?;
@@ -75,6 +77,7 @@ pub(crate) async fn build(folder: &Path) -> Result<Vec<Image>> {
 
 async fn build_one(folder: &Path, name: &str, dockerfile: &Path, context: &Path) -> Result<Image> {
     let begun = Instant::now();
+    say(&format!("building the image {name}"));
     let arguments =
         ["bud", "--isolation", "chroot", "--format", "docker", "--pull-never", "--layers", "--tag", name];
     buildah(folder, name, |command| {

@@ -11,7 +11,7 @@ mod requirements;
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -88,16 +88,14 @@ async fn build_and_run() -> Result<()> {
     for image in &images {
         say(&image.describe());
     }
-    let run = folder.join("run");
-    remove(&run)?;
     remove(&folder.join("logs"))?;
+    // In the order of their making; they end in the other, when nothing runs any more.
+    let _run = RunFolder::create(&folder)?;
     let cgroups = Cgroups::create()?;
     let this = std::env::current_exe().context("can't tell which program this is")?;
     let mut command = enclosure::command(Network::Own);
     command.arg(this).args([INSIDE, cgroups.name()]);
     let status = command.status().await.context("can't run the enclosure")?;
-    drop(cgroups);
-    remove(&run)?;
     if !status.success() {
         bail!("the run on real nodes failed; its logs are in {}", folder.join("logs").display());
     }
@@ -105,7 +103,26 @@ async fn build_and_run() -> Result<()> {
     Ok(())
 }
 
-fn remove(folder: &std::path::Path) -> Result<()> {
+/// What a run needs on disk. Dropping it removes it.
+struct RunFolder(PathBuf);
+
+impl RunFolder {
+    fn create(folder: &Path) -> Result<Self> {
+        let path = folder.join("run");
+        remove(&path)?;
+        fs::create_dir(&path).with_context(|| format!("can't create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // What can't be removed now is removed at the next start.
+        let _ = remove(&self.0);
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("can't remove {}", folder.display()))

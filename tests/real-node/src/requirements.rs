@@ -4,6 +4,8 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cgroups::Cgroups;
+
 /// Programs, and the Debian packages that they come in.
 const PROGRAMS: [(&str, &str); 11] = [
     ("buildah", "buildah"),
@@ -39,8 +41,8 @@ pub(crate) fn missing() -> Option<String> {
     if !packages.is_empty() {
         return Some(format!("these packages are missing: {}", packages.join(" ")));
     }
-    if !Path::new("/sys/fs/cgroup").exists() {
-        return Some("no control groups are mounted".into());
+    if let Err(error) = Cgroups::create() {
+        return Some(format!("{error:#}"));
     }
     let tried = Command::new("unshare")
         .args([

@@ -10,6 +10,9 @@ use mechanic_sandbox::programs::workspace;
 use crate::enclosure::{self, Network};
 use crate::say;
 
+/// About thrice what one build of all takes.
+const STORAGE_GIB_AT_MOST: u32 = 10;
+
 /// Makes it where there is none, or one of another Rust; some minutes.
 pub(super) async fn prepare(folder: &Path) -> Result<()> {
     let dockerfile =
@@ -22,6 +25,7 @@ pub(super) async fn prepare(folder: &Path) -> Result<()> {
     let debian = debian()?;
     let made_of = format!("{name} {debian}\n{rust}");
     let stamp = folder.join("builder.stamp");
+    forget_old_layers(folder, &stamp).await?;
     if fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == made_of) {
         return Ok(());
     }
@@ -44,6 +48,23 @@ pub(super) async fn prepare(folder: &Path) -> Result<()> {
     .await?;
     fs::remove_dir_all(&root).context("can't remove what the stand-in was made of")?;
     fs::write(&stamp, made_of).context("can't write the stand-in's stamp")
+}
+
+/// Each change of the sources adds layers that nobody uses later, and those in use can't be told from them.
+async fn forget_old_layers(folder: &Path, stamp: &Path) -> Result<()> {
+    let storage = folder.join("storage");
+    if !storage.exists() {
+        let _ = fs::remove_file(stamp);
+        return Ok(());
+    }
+    let said = output("du", &["--summarize", "--block-size=1G", &storage.display().to_string()]).await?;
+    let size: u32 = said.split_whitespace().next().unwrap_or_default().parse().context("du gives no size")?;
+    if size > STORAGE_GIB_AT_MOST {
+        say(&format!("the images' layers take {size} GiB: beginning anew"));
+        let _ = fs::remove_file(stamp);
+        fs::remove_dir_all(&storage).context("can't remove the images' layers")?;
+    }
+    Ok(())
 }
 
 async fn debootstrap(folder: &Path, root: &Path, debian: &str) -> Result<()> {
