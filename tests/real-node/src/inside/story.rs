@@ -19,6 +19,7 @@ use super::{Ground, WITHIN, containers};
 use crate::say;
 
 const OVERLAY: &str = "deploy/overlays/default";
+/// Within the default of `lead-time`.
 const NOTICE: Duration = Duration::from_mins(9);
 /// The ConfigMap's holds, shortened as anybody may.
 const SHORT_HOLDS: &str = r#"{"data":{"release-hold":"2s","release-hold-after-boot":"6s"}}"#;
@@ -28,7 +29,8 @@ pub(super) async fn play(ground: &Ground) -> Result<()> {
     let client = ground.cluster.client(User::Sandbox).await?;
     let endings = Watch::start(&client);
     install(ground).await?;
-    let node = leaders_node(ground, &client).await?;
+    let (leader, node) = leader(ground, &client).await?;
+    all_probes_report(ground, &leader).await?;
     let leaving = leaving(&client, &node.name).await?;
 
     let event = Event {
@@ -79,10 +81,10 @@ async fn install(ground: &Ground) -> Result<()> {
     ground.cluster.kubectl(["apply", "--filename", &workload]).await?;
     kubectl(&["-n", NAMESPACE, "patch", "configmap", "mechanic", "--type=merge", "--patch", SHORT_HOLDS])
         .await?;
-    kubectl(&["-n", NAMESPACE, "rollout", "status", "deployment/mechanic-coordinator", "--timeout=2m"])
+    kubectl(&["-n", NAMESPACE, "rollout", "status", "deployment/mechanic-coordinator", "--timeout=5m"])
         .await?;
-    kubectl(&["-n", NAMESPACE, "rollout", "status", "daemonset/mechanic-probe", "--timeout=2m"]).await?;
-    kubectl(&["rollout", "status", "deployment/web", "--timeout=2m"]).await?;
+    kubectl(&["-n", NAMESPACE, "rollout", "status", "daemonset/mechanic-probe", "--timeout=5m"]).await?;
+    kubectl(&["rollout", "status", "deployment/web", "--timeout=5m"]).await?;
     for program in ["mechanic-probe", "mechanic-coordinator"] {
         containers::confined(program, 2)?;
     }
@@ -94,7 +96,8 @@ async fn install(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
-async fn leaders_node<'a>(ground: &'a Ground, client: &Client) -> Result<&'a NodeSpec> {
+/// The leader's pod, and the node that it is on.
+async fn leader<'a>(ground: &'a Ground, client: &Client) -> Result<(String, &'a NodeSpec)> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let begun = Instant::now();
@@ -104,13 +107,36 @@ async fn leaders_node<'a>(ground: &'a Ground, client: &Client) -> Result<&'a Nod
         let all = pods.list(&ListParams::default()).await?;
         let leader = all.iter().find(|pod| holder.starts_with(&pod.name_any()));
         let on = leader.and_then(|pod| pod.spec.as_ref()?.node_name.clone());
-        if let Some(node) = ground.nodes.iter().find(|node| Some(&node.name) == on.as_ref()) {
-            return Ok(node);
+        let node = ground.nodes.iter().find(|node| Some(&node.name) == on.as_ref());
+        if let (Some(leader), Some(node)) = (leader, node) {
+            return Ok((leader.name_any(), node));
         }
         if begun.elapsed() > WITHIN {
             bail!("no coordinator took the Lease within {} s", WITHIN.as_secs());
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A probe that was there before the first coordinator learns whom to trust when its kubelet looks at its volumes again,
+/// which may take a minute and a half.
+async fn all_probes_report(ground: &Ground, leader: &str) -> Result<()> {
+    let begun = Instant::now();
+    let metrics = format!("/api/v1/namespaces/{NAMESPACE}/pods/{leader}:8080/proxy/metrics");
+    let all = format!("mechanic_probe_streams {}", ground.nodes.len());
+    loop {
+        let metrics = ground.cluster.kubectl(["get", "--raw", &metrics]).await?;
+        if metrics.lines().any(|line| line == all) {
+            say(&format!(
+                "All probes report to {leader} after another {:.1} s.",
+                begun.elapsed().as_secs_f32()
+            ));
+            return Ok(());
+        }
+        if begun.elapsed() > WITHIN {
+            bail!("not all probes report to {leader} within {} s; its metrics:\n{metrics}", WITHIN.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
