@@ -1,5 +1,6 @@
 //! One cluster: a real control plane, kwok for kubelets, nothing shared with any other and nothing left behind.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,17 @@ use crate::run_dir::RunDir;
 
 pub use crate::control_plane::User;
 
+/// Who runs the pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kubelets {
+    /// kwok plays them: a pod is a row in a table, and everything stays on loopback.
+    #[default]
+    Kwok,
+    /// Real ones, which whoever starts the cluster brings along. The API server listens on this address, where they and
+    /// their pods reach it.
+    Real(Ipv4Addr),
+}
+
 /// How to start one.
 #[derive(Clone, Default)]
 pub struct ClusterOptions {
@@ -27,13 +39,15 @@ pub struct ClusterOptions {
     pub programs: Option<ClusterPrograms>,
     /// Who hears of what takes long.
     pub progress: Option<Progress>,
+    /// Who runs the pods.
+    pub kubelets: Kubelets,
 }
 
 /// A running cluster without nodes. Dropping it ends everything at once.
 #[derive(Debug)]
 pub struct Cluster {
     // In the order of their end.
-    kwok: Arc<Child>,
+    kwok: Option<Arc<Child>>,
     control_plane: ControlPlane,
     network: Arc<Network>,
     programs: ClusterPrograms,
@@ -55,12 +69,20 @@ impl Cluster {
         };
         let run_dir = RunDir::claim()?;
         let network = Arc::new(Network::claim()?);
-        let control_plane = ControlPlane::start(&programs, run_dir.path(), network.own(1)).await?;
+        let address = match options.kubelets {
+            Kubelets::Kwok => network.own(1),
+            Kubelets::Real(address) => address,
+        };
+        let control_plane = ControlPlane::start(&programs, run_dir.path(), address, options.kubelets).await?;
         let admin =
             client_of(&control_plane::kubeconfig_path(run_dir.path(), User::Admin), User::Admin).await?;
         control_plane.ready(&admin).await?;
-        let kubeconfig = control_plane::kubeconfig_path(run_dir.path(), User::Kwok);
-        let kwok = Arc::new(kwok::start(&programs, run_dir.path(), &kubeconfig)?);
+        let kwok = if options.kubelets == Kubelets::Kwok {
+            let kubeconfig = control_plane::kubeconfig_path(run_dir.path(), User::Kwok);
+            Some(Arc::new(kwok::start(&programs, run_dir.path(), &kubeconfig)?))
+        } else {
+            None
+        };
         Ok(Self { kwok, control_plane, network, programs, run_dir })
     }
 
@@ -183,12 +205,14 @@ impl Cluster {
 
     /// The cluster's processes.
     pub fn children(&self) -> impl Iterator<Item = Arc<Child>> {
-        std::iter::once(Arc::clone(&self.kwok)).chain(self.control_plane.children())
+        self.kwok.iter().map(Arc::clone).chain(self.control_plane.children())
     }
 
     /// Ends all of it and removes what it wrote.
     pub async fn stop(self) -> Result<()> {
-        self.kwok.kill()?;
+        if let Some(kwok) = &self.kwok {
+            kwok.kill()?;
+        }
         self.control_plane.stop().await
     }
 }

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client};
 
 use crate::child::{Child, ChildSpec};
-use crate::cluster::client_of;
+use crate::cluster::{Kubelets, client_of};
 use crate::kubeconfig::{Credentials, Kubeconfig};
 use crate::programs::ClusterPrograms;
 
@@ -47,7 +47,12 @@ pub(crate) struct ControlPlane {
 
 impl ControlPlane {
     /// Starts all of it and returns when the API server is ready; the controllers may not be.
-    pub(crate) async fn start(programs: &ClusterPrograms, folder: &Path, address: Ipv4Addr) -> Result<Self> {
+    pub(crate) async fn start(
+        programs: &ClusterPrograms,
+        folder: &Path,
+        address: Ipv4Addr,
+        kubelets: Kubelets,
+    ) -> Result<Self> {
         let trust = Trust::create(folder)?;
         let logs = folder.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("can't create {}", logs.display()))?;
@@ -60,6 +65,7 @@ impl ControlPlane {
         let etcd = Arc::new(Child::start(&child("etcd").args(etcd_flags(folder, address)))?);
         let api_server_spec = child("kube-apiserver")
             .args(api_server_flags(&trust, address))
+            .args(kubelet_flags(kubelets))
             .arg(format!("--audit-policy-file={}", audit_policy.display()))
             .arg(format!("--audit-log-path={}", audit_log.display()));
         let api_server = Arc::new(Child::start(&api_server_spec)?);
@@ -248,11 +254,18 @@ fn api_server_flags(trust: &Trust, address: Ipv4Addr) -> Vec<String> {
         format!("--service-account-key-file={}", trust.account_public_key().display()),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--allow-privileged=true".into(),
-        "--endpoint-reconciler-type=none".into(),
         "--profiling=false".into(),
         // Megabytes. The default rotates at 100, and who reads the log would lose its place.
         "--audit-log-maxsize=100000".into(),
     ]
+}
+
+fn kubelet_flags(kubelets: Kubelets) -> &'static [&'static str] {
+    match kubelets {
+        // No EndpointSlice may hold an address of loopback.
+        Kubelets::Kwok => &["--endpoint-reconciler-type=none"],
+        Kubelets::Real(_) => &["--kubelet-preferred-address-types=InternalIP"],
+    }
 }
 
 fn controller_manager_flags(trust: &Trust, address: Ipv4Addr) -> Vec<String> {

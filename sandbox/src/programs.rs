@@ -39,9 +39,16 @@ impl ClusterPrograms {
     /// Builds what isn't built or is out of date. Blocks for minutes the first time, for milliseconds later.
     pub fn prepare(progress: &Progress) -> Result<Self> {
         let folder = state_folder().join("bin");
-        go::build_all(&folder, progress)?;
+        go::build_all(&go::CLUSTER, &folder, progress)?;
         launcher()?;
         Ok(Self { folder })
+    }
+
+    /// The same with what real nodes need besides: `kubelet`, `kube-proxy` and `coredns`.
+    pub fn prepare_with_nodes(progress: &Progress) -> Result<Self> {
+        let programs = Self::prepare(progress)?;
+        go::build_all(&go::NODE, programs.folder(), progress)?;
+        Ok(programs)
     }
 
     /// Where all of them are.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Progress, build, workspace};
 
-struct Program {
+pub(super) struct Program {
     name: &'static str,
     package: &'static str,
     module: &'static str,
@@ -17,7 +17,10 @@ struct Program {
 
 const CONTROL_PLANE: &str = "sandbox/control-plane";
 const TOOLS: &str = "sandbox/tools";
-const PROGRAMS: [Program; 7] = [
+const DNS: &str = "sandbox/dns";
+
+/// A control plane, kwok for kubelets, and the tools to look into it.
+pub(super) const CLUSTER: [Program; 7] = [
     Program {
         name: "kube-apiserver",
         package: "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -39,8 +42,15 @@ const PROGRAMS: [Program; 7] = [
     Program { name: "grpcurl", package: "github.com/fullstorydev/grpcurl/cmd/grpcurl", module: TOOLS },
 ];
 
+/// What a node has that isn't kwok's.
+pub(super) const NODE: [Program; 3] = [
+    Program { name: "kubelet", package: "k8s.io/kubernetes/cmd/kubelet", module: CONTROL_PLANE },
+    Program { name: "kube-proxy", package: "k8s.io/kubernetes/cmd/kube-proxy", module: CONTROL_PLANE },
+    Program { name: "coredns", package: "github.com/coredns/coredns", module: DNS },
+];
+
 /// Builds into `folder` what isn't there yet. Two sandboxes at once build once: the second waits for the first.
-pub(super) fn build_all(folder: &Path, progress: &Progress) -> Result<()> {
+pub(super) fn build_all(programs: &[Program], folder: &Path, progress: &Progress) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("can't create {}", folder.display()))?;
     let lock = File::create(folder.join(".lock")).context("can't create the lock of the program folder")?;
     match lock.try_lock() {
@@ -52,7 +62,7 @@ pub(super) fn build_all(folder: &Path, progress: &Progress) -> Result<()> {
         Err(TryLockError::Error(error)) => return Err(error).context("can't lock the program folder"),
     }
     let mut go_is_there = false;
-    for program in &PROGRAMS {
+    for program in programs {
         let made_of = made_of(program)?;
         let stamp = folder.join(format!(".{}.stamp", program.name));
         let binary = folder.join(program.name);
