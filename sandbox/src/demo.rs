@@ -47,7 +47,7 @@ async fn show(scenario: &Scenario, options: DemoOptions) -> Result<ExitCode> {
     screen::line(&format!("{}.\n", scenario.title));
     let programs = prepare(options.profile).await?;
     let world = scenario::build(scenario, options.speed, &programs, &screen::line).await?;
-    screen::line(&format!("Look inside meanwhile:\n  {}\n", shell(&world.cluster)));
+    screen::line(&format!("Look inside meanwhile:\n  {}\n", shell(&world.cluster, &world.installation)?));
     let mut story = Story::about(&world.nodes);
     let (outcome, told) = play_and_tell(scenario, options.speed, &world, &mut story).await?;
     let mut promises = world.referee.promises();
@@ -107,8 +107,8 @@ async fn play_and_tell(
 async fn leave_up(world: &World) -> Result<()> {
     let node = world.nodes.first().context("the scenario has no nodes")?;
     screen::line("\nEverything stays up until Ctrl-C.\n");
-    screen::line(&format!("  {}", shell(&world.cluster)));
-    for line in look_inside(&world.installation, &node.name)? {
+    screen::line(&format!("  {}", shell(&world.cluster, &world.installation)?));
+    for line in look_inside(&node.name) {
         screen::line(&format!("  {line}"));
     }
     // Ctrl-C ends the caller, and with it this.

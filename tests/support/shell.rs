@@ -8,11 +8,13 @@ use tokio::process::Command;
 
 use crate::support::{House, LONG};
 
-/// The lines of a page's shell blocks, without comments.
+/// The lines of a page's shell blocks, without comments; one that goes on below is one.
 pub(crate) fn lines_of(page: &str) -> Vec<String> {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
-    let lines = blocks.flat_map(str::lines).map(|line| line.split(" #").next().unwrap().trim());
-    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    let blocks = blocks.map(|block| block.replace("\\\n  ", ""));
+    let lines = blocks.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>());
+    let lines = lines.map(|line| line.split(" #").next().unwrap().trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 /// A reader's shell, with the line in it that `--keep` prints first.
@@ -25,7 +27,7 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn of(house: &House) -> Self {
         let home = house.cluster.folder("home").unwrap();
-        Self { setup: shell(&house.cluster), folder: home.clone(), home }
+        Self { setup: shell(&house.cluster, &house.installation).unwrap(), folder: home.clone(), home }
     }
 
     /// The same in another folder.

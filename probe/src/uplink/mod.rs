@@ -1,6 +1,7 @@
 //! Keeps one stream open to the coordinator that leads, and tells it what the probe knows.
 
 mod backoff;
+mod complaint;
 mod endpoint;
 mod guide;
 mod outbox;
@@ -19,7 +20,7 @@ use tonic::{Request, Streaming, transport::Channel};
 use tracing::{info, warn};
 
 pub use self::endpoint::Coordinators;
-use self::{backoff::Backoff, guide::Guide, outbox::Outbox};
+use self::{backoff::Backoff, complaint::Complaint, guide::Guide, outbox::Outbox};
 use crate::{random, reading::Readings};
 
 /// A coordinator that has not accepted the stream by then won't.
@@ -75,6 +76,7 @@ impl Uplink {
     /// Reports for ever.
     pub async fn report(&self, readings: &Readings) {
         let mut backoff = Backoff::default();
+        let mut complaint = Complaint::default();
         let mut guide = Guide::new(self.coordinators.clone());
         let mut redirects = 0;
         let mut leader: Option<String> = None;
@@ -91,6 +93,7 @@ impl Uplink {
             let end = match opened.await {
                 Ok((_, Ok(stream))) => {
                     guide.dismiss();
+                    complaint = Complaint::default();
                     redirects = 0;
                     let Welcome { node_name, epoch } = &stream.welcome;
                     info!(at = %address, node = %node_name, epoch, "reporting");
@@ -124,12 +127,21 @@ impl Uplink {
                 Ok(End::Redirected(to)) => {
                     warn!(leader = %to, by = %address, "coordinators send in a circle");
                 }
-                Ok(End::NoLeader) => info!(by = %address, "nobody leads yet"),
+                Ok(End::NoLeader) => {
+                    if complaint.is_news("nobody leads yet", Instant::now()) {
+                        info!(by = %address, "nobody leads yet");
+                    }
+                }
                 Ok(End::Closed) => {
                     guide.dismiss();
                     info!(by = %address, "the coordinator closed the stream");
                 }
-                Err(error) => warn!(reason = %format!("{error:#}"), at = %address, "not reporting"),
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    if complaint.is_news(&reason, Instant::now()) {
+                        warn!(%reason, at = %address, "not reporting");
+                    }
+                }
             }
             redirects = 0;
             let urgent = readings.borrow().is_urgent();
