@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rand::Rng;
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -201,7 +200,7 @@ impl<E: Elector> Campaign<E> {
     /// Before the next try after one that failed: an eighth to a quarter of the renewal interval, at random, so that
     /// candidates don't collide again and again.
     fn pause(&self) -> Duration {
-        self.timing.renew_interval().mul_f64(rand::rng().random_range(0.125..0.25))
+        self.timing.renew_interval().mul_f64(rand::random_range(0.125..0.25))
     }
 
     /// Tells that this process leads, if it does.

@@ -1,6 +1,5 @@
 //! Who stands for election.
 
-use rand::Rng;
 use thiserror::Error;
 
 /// The API server takes the holder as the field manager too, and refuses longer ones at each renewal.
@@ -37,7 +36,7 @@ impl Candidate {
     pub fn new(pod_name: &str, address: &str, namespace: &str, lease: &str) -> Self {
         let pod_name: String = pod_name.chars().take(LONGEST_HOLDER - SUFFIX).collect();
         Self {
-            holder: format!("{pod_name}_{:08x}", rand::rng().random::<u32>()),
+            holder: format!("{pod_name}_{:08x}", rand::random::<u32>()),
             address: address.to_owned(),
             namespace: namespace.to_owned(),
             lease: lease.to_owned(),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mechanic_plan::{ReasonCode, Verdict};
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::{
@@ -33,7 +32,7 @@ impl Drain {
             Some(Outcome::Refused { detail, again_in, .. }) => {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
                 // Pods of one budget don't come back in step.
-                again_in.mul_f64(rand::rng().random_range(0.8..1.2))
+                again_in.mul_f64(rand::random_range(0.8..1.2))
             }
             Some(Outcome::Unknown(detail)) => {
                 tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
