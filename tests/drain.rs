@@ -13,6 +13,19 @@ use serde_json::json;
 /// Far less than the minute after which a budget that nothing is heard of is asked again.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
+impl House {
+    /// Waits until the leader's metrics say so.
+    async fn shows(&self, expected: &[(&str, f64)]) {
+        let leader = self.leader().await;
+        for (sample, value) in expected {
+            let shown = async || (self.metric(&leader, sample).await >= *value).then_some(());
+            self.wait(&format!("{sample} is {value}"), shown).await;
+            let shown = self.metric(&leader, sample).await;
+            assert!(shown <= *value, "{sample} is {shown}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon_as_it_opens() {
     let house = House::with_nodes(4, 1).await;
@@ -30,6 +43,19 @@ async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon
     let took = opened.elapsed();
     println!("drained {:.1} s after the budget had opened", took.as_secs_f64());
     assert!(took < AT_ONCE, "{took:?}");
+    house
+        .shows(&[
+            ("mechanic_leader", 1.0),
+            ("mechanic_nodes{phase=\"drained\"}", 1.0),
+            ("mechanic_nodes_with_reason{reason=\"Drained\"}", 1.0),
+            ("mechanic_nodes_covered{coverage=\"covered\"}", 4.0),
+            ("mechanic_evictions_total{result=\"budget\"}", 1.0),
+            ("mechanic_steps_total{step=\"Cordoned\"}", 1.0),
+            ("mechanic_steps_total{step=\"DrainFinished\"}", 1.0),
+            ("mechanic_notice_to_drained_seconds_count", 1.0),
+            ("mechanic_left_when_drained_seconds_bucket{le=\"0.0\"}", 0.0),
+        ])
+        .await;
     house.remove(&event);
     house.wait_released(&node.name).await;
     house.judge().await;

@@ -21,6 +21,7 @@ use crate::{
     events::{Events, Subject, Telling},
     fleet::{AcceptedSettings, Fleet, FleetState, NodeView, SETTINGS, Settings},
     gate::Gate,
+    metrics::FleetMetrics,
     node_writes::{NodeWriteError, NodeWrites},
     story::{self, Story},
 };
@@ -40,6 +41,7 @@ pub(crate) struct Effects {
     pub(crate) evictions: Evictions,
     pub(crate) events: Events,
     pub(crate) accepted_settings: AcceptedSettings,
+    pub(crate) metrics: FleetMetrics,
     /// Of the settings.
     pub(crate) namespace: String,
 }
@@ -83,6 +85,11 @@ impl Act {
             kept: None,
             refused: Vec::new(),
         }
+    }
+
+    /// Where it is shown how the fleet stands.
+    pub(crate) fn metrics(&self) -> FleetMetrics {
+        self.effects.metrics.clone()
     }
 
     /// The fleet that is acted on.
@@ -161,7 +168,12 @@ impl Act {
         for (name, decision) in plan {
             let Some(node) = fleet.nodes.get(name) else { continue };
             if !fleet.config.dry_run {
+                let has_followed = self.story.has_followed(name, node, fleet.epoch);
                 for telling in self.story.tell(name, node, decision) {
+                    if telling.code.is_step() && has_followed {
+                        let claim = story::claim(node);
+                        self.effects.metrics.step(telling.code, claim, clock::now().wall);
+                    }
                     self.publish(name, node, telling);
                 }
                 if let Some(write) = &decision.write
@@ -204,6 +216,7 @@ impl Act {
             evictions: self.effects.evictions.clone(),
             events: self.effects.events.clone(),
             fleet: Arc::clone(&self.effects.fleet),
+            metrics: self.effects.metrics.clone(),
             instructions: receiver,
         };
         let task = self.spawn(Purpose::Drain(name.to_owned()), drain.run());

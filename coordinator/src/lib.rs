@@ -131,7 +131,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         FleetServiceServer::new(FleetReader { decided, fleet: Arc::clone(&fleet), listeners });
     let fleet_service =
         ForwardToLeader::new(fleet_service, callers, leadership.clone(), identity.clone(), metrics.clone());
-    let server = GrpcServer::bind(listen, identity, metrics, intake, fleet_service).await?;
+    let server = GrpcServer::bind(listen, identity, metrics.clone(), intake, fleet_service).await?;
     // A follower is ready too, since it redirects probes.
     server.health().set_service_status("", ServingStatus::Serving).await;
     ready.cancel();
@@ -150,6 +150,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         evictions: Evictions::new(clients.acting.clone(), gate.clone()),
         events: Events::new(clients.acting, gate.clone(), &pod_name),
         accepted_settings,
+        metrics: metrics.fleet.clone(),
         namespace,
     };
     let outcome = tokio::select! {

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     shutdown: &CancellationToken,
 ) {
     let leading_since = clock::monotonic();
-    let fleet = act.fleet();
+    let (fleet, metrics) = (act.fleet(), act.metrics());
     let mut tick = tokio::time::interval(TICK);
     fleet.relist();
     loop {
@@ -42,6 +42,7 @@ pub(crate) async fn run(
             let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since)));
             let now = clock::now();
             let plan = Arc::new(plan(&snapshot, now));
+            metrics.show(&snapshot, &plan);
             act.steer(&snapshot, &plan);
             // A new leader looks for a while before it acts, and one whose Permit has run out waits.
             if gate.is_open() {
@@ -65,4 +66,5 @@ pub(crate) async fn run(
         tokio::time::sleep_until(not_before).await;
     }
     act.end().await;
+    metrics.show_nothing();
 }

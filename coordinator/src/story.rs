@@ -29,6 +29,12 @@ impl Story {
         self.told.retain(|name, _| is_there(name));
     }
 
+    /// Whether this process has seen the claim on this node before, or its own: what is told now has just been done, then.
+    pub(crate) fn has_followed(&self, name: &str, node: &Node, epoch: u64) -> bool {
+        self.claimed.get(name).is_some_and(|before| before.uid == node.uid)
+            || claim(node).is_some_and(|claim| claim.epoch == epoch)
+    }
+
     /// A release is about to be sent: should the claim vanish, it was ours to take.
     pub(crate) fn release_begins(&mut self, name: &str) {
         self.releasing.insert(name.to_owned());
@@ -62,7 +68,8 @@ impl Story {
     }
 }
 
-fn claim(node: &Node) -> Option<&Claim> {
+/// The claim on a node, if it is about this very one.
+pub(crate) fn claim(node: &Node) -> Option<&Claim> {
     match &node.claim {
         ClaimOnNode::Readable(claim) if claim.node_uid == node.uid => Some(claim),
         _ => None,

@@ -35,6 +35,21 @@ pub(crate) enum Outcome {
     NotSent(String),
 }
 
+impl Outcome {
+    /// The label of the metric that counts it.
+    pub(super) fn result(&self) -> &'static str {
+        match self {
+            Self::Evicted => "accepted",
+            Self::Gone => "gone",
+            Self::Refused { verdict: Verdict::BlockedByBudget, .. } => "budget",
+            Self::Refused { .. } => "refused",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unknown(_) => "unknown",
+            Self::NotSent(_) => "not_sent",
+        }
+    }
+}
+
 /// Reads the answer.
 pub(super) fn answer<T>(written: Result<T, WriteError>) -> Outcome {
     match written {

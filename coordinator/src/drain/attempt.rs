@@ -20,6 +20,9 @@ impl Drain {
         let node = self.target.node_name.as_str();
         let urgent = lock(&pods).departure().urgent;
         let outcome = self.evictions.evict(node, &target, urgent, still_wanted).await;
+        if let Some(outcome) = &outcome {
+            self.metrics.evicted(outcome.result());
+        }
         let again_in = match &outcome {
             Some(Outcome::Evicted) => {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");

@@ -33,6 +33,7 @@ use crate::{
     clock,
     events::Events,
     fleet::{BudgetKey, Fleet, FleetState},
+    metrics::FleetMetrics,
 };
 
 /// Of a list; and as much of what the watch shows is taken in at once, since each turn goes through all pods.
@@ -55,6 +56,7 @@ pub(crate) struct Drain {
     pub(crate) evictions: Evictions,
     pub(crate) events: Events,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) metrics: FleetMetrics,
     pub(crate) instructions: watch::Receiver<Instructions>,
 }
 

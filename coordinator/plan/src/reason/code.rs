@@ -76,6 +76,15 @@ impl ReasonCode {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Whether it names a step that was taken with a node.
+    #[must_use]
+    pub fn is_step(self) -> bool {
+        matches!(
+            self,
+            Self::Cordoned | Self::DrainStarted | Self::DrainStopped | Self::DrainFinished | Self::Released
+        )
+    }
 }
 
 #[cfg(test)]
