@@ -6,7 +6,7 @@ use crate::support::{House, LONG};
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_lines_for_uninstalling_nothing_of_mechanics_is_left() {
     let lines = lines_of(include_str!("../docs/install.md"));
-    let [pause, held, delete, uncordon, label, annotation] =
+    let [pause, held, scale, release, wait, delete] =
         lines.try_into().expect("other lines than are run here");
     let house = House::with_nodes(4, 1).await;
     let own = crate::support::manifests::own_kustomization("resources: [mechanic/deploy/overlays/default]");
@@ -31,18 +31,18 @@ async fn after_the_lines_for_uninstalling_nothing_of_mechanics_is_left() {
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!(house.claim(&other.name).await, None, "a node is claimed in spite of the pause");
 
+    for line in [scale, release, wait] {
+        shell.run(&line).await;
+    }
+    house.wait_released(&node.name).await;
+    assert!(!shell.run(&held).await.contains(&node.name));
     shell.run(&delete).await;
     house
         .installation
         .wait_for("the end of all pods", LONG, |pods| pods.is_empty().then_some(()))
         .await
         .unwrap();
-    for line in [uncordon, label, annotation] {
-        shell.run(&line.replace("NODE", &node.name)).await;
-    }
-    house.wait_released(&node.name).await;
-    assert!(!shell.run(&held).await.contains(&node.name));
-    let left = "kubectl get all,cm,secret,role,rolebinding,lease,netpol,pdb,clusterrole,clusterrolebinding -A -o name";
+    let left = "kubectl get all,job,cm,secret,role,rolebinding,lease,netpol,pdb,clusterrole,clusterrolebinding -A -o name";
     let left = shell.run(left).await;
     assert!(!left.contains("mechanic"), "{left}");
     for event in [event, later] {

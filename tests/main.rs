@@ -22,6 +22,7 @@ mod overlays;
 mod people;
 mod rbac;
 mod readme;
+mod release;
 mod rolling_update;
 mod settings;
 mod streams;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use jiff::SignedDuration;
 
-use crate::check::Check;
+use crate::{check::Check, release::Release};
 
 /// What the process is started for.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub enum Invocation {
     Coordinate(Box<Arguments>),
     /// `check`
     Check(Check),
+    /// `release`
+    Release(Release),
 }
 
 impl Invocation {
@@ -22,9 +24,11 @@ impl Invocation {
     /// # Errors
     /// What clap prints and ends with: help that was asked for, or what makes no sense.
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let command = Arguments::command().subcommand_negates_reqs(true).subcommand(Check::command());
+        let subcommands = [Check::command(), Release::command()];
+        let command = Arguments::command().subcommand_negates_reqs(true).subcommands(subcommands);
         let matches = command.try_get_matches_from(words)?;
         match matches.subcommand() {
+            Some(("release", release)) => Release::from_arg_matches(release).map(Self::Release),
             Some((_, check)) => Check::from_arg_matches(check).map(Self::Check),
             None => Arguments::from_arg_matches(&matches).map(Box::new).map(Self::Coordinate),
         }
@@ -121,15 +125,18 @@ mod tests {
         ];
         match Invocation::parse(usual.iter().chain(more))? {
             Invocation::Coordinate(arguments) => Ok(*arguments),
-            Invocation::Check(check) => panic!("{check:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_check_needs_none_of_what_a_coordinator_needs() {
+    fn a_check_or_a_release_needs_none_of_what_a_coordinator_needs() {
         let check = Invocation::parse(["mechanic-coordinator", "check", "config-map.yaml"]).unwrap();
         assert!(matches!(check, Invocation::Check(_)));
         assert!(Invocation::parse(["mechanic-coordinator", "check"]).is_err());
+        let release = Invocation::parse(["mechanic-coordinator", "release", "--all"]).unwrap();
+        assert!(matches!(release, Invocation::Release(_)));
+        assert!(Invocation::parse(["mechanic-coordinator", "release"]).is_err(), "not by a slip of the pen");
         assert!(Invocation::parse(["mechanic-coordinator"]).is_err());
     }
 

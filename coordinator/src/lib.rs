@@ -23,6 +23,7 @@ mod listen;
 mod metrics;
 mod node_writes;
 mod planner;
+mod release;
 mod server;
 mod story;
 mod succession;
@@ -39,6 +40,7 @@ use tonic_health::ServingStatus;
 
 pub use arguments::{Arguments, CertificateFiles, Invocation, LogFormat};
 pub use check::Check;
+pub use release::Release;
 
 use crate::{
     act::{Act, Effects},

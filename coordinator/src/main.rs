@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use mechanic_coordinator::{Arguments, Invocation, LogFormat, run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -13,6 +16,11 @@ fn main() -> Result<ExitCode> {
     match Invocation::parse(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
         Invocation::Coordinate(arguments) => coordinate(*arguments).map(|()| ExitCode::SUCCESS),
         Invocation::Check(check) => check.run(),
+        Invocation::Release(release) => {
+            tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
+            choose_crypto()?;
+            runtime()?.block_on(release.run())
+        }
     }
 }
 
@@ -27,12 +35,8 @@ fn coordinate(arguments: Arguments) -> Result<()> {
     // Each probe is a file descriptor, and where nobody says otherwise 1,024 may be used of many more.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow!("another crypto provider is installed already"))?;
-    // Two are enough at 5,000 nodes, and a default would follow the node's cores.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    choose_crypto()?;
+    runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -47,4 +51,15 @@ fn coordinate(arguments: Arguments) -> Result<()> {
         });
         run(arguments, shutdown).await
     })
+}
+
+fn choose_crypto() -> Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("another crypto provider is installed already"))
+}
+
+/// Two threads are enough at 5,000 nodes, and a default would follow the node's cores.
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }

@@ -21,7 +21,6 @@ use mechanic_sandbox::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, transport::Channel};
 
 /// Longer than anything takes that works, on a slow machine.
@@ -39,11 +38,7 @@ pub(crate) type Expected<'a> = (&'a Workload, &'a str, &'a [&'a str]);
 pub(crate) struct House {
     pub(crate) fault_proxy: Arc<FaultProxy>,
     world: World,
-    _room: SemaphorePermit<'static>,
 }
-
-/// Worlds at once, however many processors there are: each is a control plane and takes up to a gigabyte.
-static ROOM: Semaphore = Semaphore::const_new(6);
 
 impl Deref for House {
     type Target = World;
@@ -90,7 +85,6 @@ impl House {
         max_concurrent_drains: usize,
         change: impl FnOnce(&mut WorldOptions),
     ) -> Self {
-        let room = ROOM.acquire().await.unwrap();
         let programs = tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()))
             .await
             .unwrap()
@@ -103,7 +97,7 @@ impl House {
         };
         change(&mut options);
         let world = World::build(options, &|_| {}).await.unwrap();
-        Self { fault_proxy: world.fault_proxy.clone().unwrap(), world, _room: room }
+        Self { fault_proxy: world.fault_proxy.clone().unwrap(), world }
     }
 
     /// Puts keys into the ConfigMap `mechanic`.

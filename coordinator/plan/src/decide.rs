@@ -7,7 +7,7 @@ use crate::{
     claim::{Claim, ClaimPhase},
     coverage::{Coverage, Observed},
     event::EventType,
-    fleet::{ClaimOnNode, Fleet, Node, Pending},
+    fleet::{ClaimOnNode, CordonOwner, Fleet, Node, Pending},
     identity::VmReference,
     limits::Limits,
     neighbours::Neighbours,
@@ -71,6 +71,14 @@ pub enum NodeWrite {
 }
 
 impl NodeWrite {
+    /// Gives a node back: claim and label off, and the cordon where nobody else wants it.
+    #[must_use]
+    pub fn release(node: &Node, claim: &Claim) -> Self {
+        let is_ours = !claim.was_unschedulable
+            && !matches!(node.cordon_owner, Some(CordonOwner::Both | CordonOwner::Somebody));
+        Self::Release { uncordon: node.unschedulable && is_ours }
+    }
+
     /// What must be reckoned with from the moment that it is sent to `node`.
     #[must_use]
     pub fn pending(&self, node: &Node) -> Option<Pending> {

@@ -100,6 +100,10 @@ impl Lifecycle {
                     let exit_code = child.stop(Duration::from_secs(30)).await.map_or(KILLED, exit_code);
                     self.crashed(exit_code, since, started.elapsed()).await;
                 }
+                End::Exited(exit_code) if self.stays_ended(exit_code) => {
+                    self.process_ended(exit_code, since);
+                    return self.rest().await;
+                }
                 End::Exited(exit_code) => self.crashed(exit_code, since, started.elapsed()).await,
             }
         }
@@ -223,6 +227,26 @@ impl Lifecycle {
         }
         kill(child).await;
         KILLED
+    }
+
+    /// By its restart policy.
+    fn stays_ended(&self, exit_code: i32) -> bool {
+        let pod = self.pod.borrow();
+        match pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) {
+            Some("Never") => true,
+            Some("OnFailure") => exit_code == 0,
+            _ => false,
+        }
+    }
+
+    /// It says how it has ended, until somebody deletes it.
+    async fn rest(&mut self) {
+        if let Some(ended) = self.course.last.clone() {
+            self.say(&Now::Terminated(ended), false).await;
+        }
+        if matches!(self.call().await, Call::Delete) {
+            self.finish().await;
+        }
     }
 
     async fn crashed(&mut self, exit_code: i32, since: Timestamp, ran: Duration) {

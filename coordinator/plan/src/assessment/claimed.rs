@@ -118,9 +118,7 @@ impl Assessment<'_> {
             return decision;
         }
         let mut decision = self.decision(phase_of(on_node), Reason::Releasing);
-        let wanted_by_others = self.node.cordon_owner == Some(CordonOwner::Both);
-        let uncordon = self.node.unschedulable && !claim.was_unschedulable && !wanted_by_others;
-        decision.write = Some(NodeWrite::Release { uncordon });
+        decision.write = Some(NodeWrite::release(self.node, claim));
         decision
     }
 
