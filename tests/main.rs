@@ -8,6 +8,7 @@ mod api_faults;
 mod attacker;
 mod authority;
 mod callers;
+mod debugging_page;
 mod drain;
 mod events;
 mod faults;
