@@ -12,6 +12,7 @@ mod debugging_page;
 mod drain;
 mod events;
 mod faults;
+mod how_it_works;
 mod install_page;
 mod leaders;
 mod line;

@@ -181,6 +181,8 @@ fn each_alert_is_about_metrics_that_there_are_and_says_what_to_do() {
         for name in mentioned {
             assert!(docs.contains(&format!("`{name}`")), "docs/metrics.md has no `{name}`: {expression}");
         }
+        let named = format!("| `{}` |", rule["alert"].as_str().unwrap());
+        assert!(include_str!("../docs/operations.md").contains(&named), "docs/operations.md has no {named}");
         for annotation in ["summary", "description", "runbook"] {
             assert!(!rule["annotations"][annotation].as_str().unwrap().is_empty(), "{rule}");
         }
