@@ -152,10 +152,8 @@ async fn with_a_valid_token_of_one_node_nothing_is_moved_on_any_other() {
         }
     };
     let served = async {
-        let coordinators = house.installation.coordinators();
-        let free =
-            |node: &&NodeSpec| node.name != own.name && !coordinators.iter().any(|pod| pod.node == node.name);
-        let node = house.nodes.iter().find(free).unwrap();
+        let free = house.nodes_without_coordinator();
+        let node = free.into_iter().find(|node| node.name != own.name).unwrap();
         let event = house.announce_reboot(node);
         house.wait_for_phase(&node.name, "drained").await;
         house.remove(&event);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::support::House;
 use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, Requests},
-    nodes::NodeSpec,
     workloads::Workload,
 };
 use serde_json::json;
@@ -65,9 +64,7 @@ async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon
 async fn a_drain_that_can_not_go_on_gives_its_slot_away_and_goes_on_when_it_can() {
     let house = House::with_nodes(6, 1).await;
     house.configure(json!({"set-aside-after": "5s"})).await;
-    let coordinators = house.installation.coordinators();
-    let free: Vec<&NodeSpec> =
-        house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
+    let free = house.nodes_without_coordinator();
     // All pods of a budget that lets none go are on the first node.
     house.close_others(&free[..1]).await.unwrap();
     house.deploy(&Workload::new("web", 2), Some(0)).await;

@@ -23,9 +23,7 @@ async fn each_kind_of_event_gets_what_it_is_worth() {
             "release-hold-after-terminate": "6s",
         }))
         .await;
-    let coordinators = house.installation.coordinators();
-    let free: Vec<&NodeSpec> =
-        house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
+    let free = house.nodes_without_coordinator();
     let [freeze, migration, redeploy, terminate, preempt, unknown, started] = free[..7] else {
         panic!("more nodes than that")
     };
@@ -77,9 +75,7 @@ async fn one_event_over_many_machines_is_one_claim_on_each_within_the_limits() {
     let house = House::with_nodes(6, 1).await;
     house.configure(json!({"max-cordoned": "50%"})).await;
     house.deploy(&Workload::new("web", 12).spread(), None).await;
-    let coordinators = house.installation.coordinators();
-    let hit: Vec<&NodeSpec> =
-        house.nodes.iter().filter(|node| !coordinators.iter().any(|pod| pod.node == node.name)).collect();
+    let hit = house.nodes_without_coordinator();
     assert_eq!(hit.len(), 4);
     let event = Event::scheduled("Reboot", hit.iter().map(|node| node.vm_name()), NOTICE);
     let id = World::announce(&house, &event, &hit, true).unwrap();

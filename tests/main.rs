@@ -1,4 +1,4 @@
-//! Whole-system tests, in one program: so that two worlds run side by side whichever files they are from, and what they are
+//! Whole-system tests, in one program: so that worlds run side by side whichever files they are from, and what they are
 //! made of is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -2,13 +2,10 @@
 
 use std::{path::PathBuf, process::Output};
 
-use mechanic_sandbox::{
-    cluster::User,
-    programs::{Profile, Programs, silent},
-};
+use mechanic_sandbox::cluster::User;
 use tokio::process::Command;
 
-use crate::support::House;
+use crate::support::{House, programs};
 
 async fn release(house: &House, program: &PathBuf) -> Output {
     let mut command = Command::new(program);
@@ -21,14 +18,9 @@ async fn release(house: &House, program: &PathBuf) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_held_is_given_back_and_nothing_else_and_not_while_a_coordinator_leads() {
-    let program =
-        tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()).unwrap().coordinator)
-            .await
-            .unwrap();
+    let program = programs().await.coordinator;
     let house = House::with_nodes(6, 4).await;
-    let coordinators = house.installation.coordinators();
-    let free: Vec<_> =
-        house.nodes.iter().filter(|node| coordinators.iter().all(|pod| pod.node != node.name)).collect();
+    let free = house.nodes_without_coordinator();
     let [ours, foreign, labelled, _] = free.as_slice() else { panic!("four nodes without a coordinator") };
     let mut events = vec![house.announce_reboot(ours)];
     // It was cordoned before, so it stays so.

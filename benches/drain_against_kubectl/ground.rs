@@ -16,12 +16,14 @@ use mechanic_sandbox::{
     azure::Event,
     cluster::User,
     nodes::{NodeSpec, Pool},
-    programs::{Profile, Programs, Progress},
+    programs::Profile,
     referee::CORDONED_LABEL,
     workloads::{Workload, create},
     world::{World, WorldOptions},
 };
 use tokio::process::{Child, Command};
+
+use crate::support;
 
 /// Longer than anything takes that works, on a slow machine.
 const LONG: Duration = Duration::from_mins(4);
@@ -61,8 +63,7 @@ impl Drain {
 
 impl Ground {
     pub(crate) async fn prepare(profile: Profile) -> Result<Self> {
-        let progress: Progress = std::sync::Arc::new(|line| println!("{line}"));
-        let programs = tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await??;
+        let programs = support::programs(profile).await?;
         // Drains are compared, not limits and holds.
         let mut config: BTreeMap<String, String> =
             ["max-cordoned", "max-concurrent-drains", "max-unavailable-nodes"]
@@ -74,9 +75,7 @@ impl Ground {
         config.insert("set-aside-after".into(), "1h".into());
         let options = WorldOptions { config, ..WorldOptions::new(programs, Pool::new("apps").nodes(NODES)) };
         let world = World::build(options, &|line| println!("{line}")).await?;
-        let coordinators = world.installation.coordinators();
-        let free = |spec: &&NodeSpec| coordinators.iter().all(|pod| pod.node != spec.name);
-        let targets = world.nodes.iter().filter(free).cloned().collect();
+        let targets = world.nodes_without_coordinator().into_iter().cloned().collect();
         let client = world.cluster.client(User::Sandbox).await?;
         let (nodes, pods) = (Api::all(client.clone()), Api::default_namespaced(client));
         Ok(Self { world, targets, nodes, pods, events: Mutex::default() })

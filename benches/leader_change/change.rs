@@ -34,10 +34,8 @@ impl Change {
         };
         let world = &ground.world;
         let leader = world.leader().await?;
-        let free = |node: &&_| world.installation.coordinators().iter().all(|pod| pod.node != **node);
-        let names: Vec<String> = world.nodes.iter().map(|node| node.name.clone()).collect();
-        let name = names.iter().find(free).context("no node without a coordinator")?;
-        let node = world.nodes.iter().find(|node| node.name == *name).context("no such node")?;
+        let free = world.nodes_without_coordinator();
+        let node = *free.first().context("no node without a coordinator")?;
 
         let meter = Meter::start(ground)?;
         let pid =
@@ -52,7 +50,7 @@ impl Change {
             async {
                 // The old one may still show what it had.
                 next_leader(ground, &leader.pod).await?;
-                ground.wait_attached(f64::from(count)).await.map(|_| since())
+                ground.wait_attached(count).await.map(|()| since())
             }
         )?;
         let in_time = attached - leads <= BAR.as_secs_f64();

@@ -18,12 +18,14 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use mechanic_sandbox::{
-    install::{NAMESPACE, PodProcess},
+    install::NAMESPACE,
     nodes::{BARE_LABEL, NodeSpec, Pool},
-    programs::{Profile, Programs, Progress},
+    programs::Profile,
     referee::CORDONED_LABEL,
     world::{World, WorldOptions},
 };
+
+use crate::support;
 
 /// Of the DaemonSet and of its pods' account.
 const PROBE: &str = "mechanic-probe";
@@ -46,8 +48,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) async fn prepare(profile: Profile, count: u32) -> Result<Self> {
-        let progress: Progress = std::sync::Arc::new(|line| println!("{line}"));
-        let programs = tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await??;
+        let programs = support::programs(profile).await?;
         // Holds so short that a node soon comes back for the next event; and the Nodes without kubelets count as down.
         let mut config = BTreeMap::from([("max-unavailable-nodes".into(), "100%".into())]);
         for key in ["release-hold", "release-hold-never-started", "release-hold-after-boot"] {
@@ -118,22 +119,15 @@ impl Ground {
         Ok(())
     }
 
-    /// Waits until one coordinator has all streams; returns how long that took.
-    pub(crate) async fn all_attached(&self, count: u32) -> Result<Duration> {
-        let begun = Instant::now();
-        self.wait_attached(f64::from(count)).await?;
-        Ok(begun.elapsed())
-    }
-
     /// Waits until one coordinator has so many streams.
-    pub(crate) async fn wait_attached(&self, count: f64) -> Result<PodProcess> {
+    pub(crate) async fn wait_attached(&self, count: u32) -> Result<()> {
         let attached = async {
             loop {
                 for pod in self.world.installation.coordinators() {
                     // Nobody answers while it starts.
                     let Ok(metrics) = self.world.installation.metrics(&pod).await else { continue };
-                    if metrics.sample("mechanic_probe_streams")? >= count {
-                        return Ok(pod);
+                    if metrics.sample("mechanic_probe_streams")? >= f64::from(count) {
+                        return Ok(());
                     }
                 }
                 tokio::time::sleep(LOOK_EVERY).await;

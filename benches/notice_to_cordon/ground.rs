@@ -9,12 +9,14 @@ use mechanic_sandbox::{
     cluster::User,
     install::PodProcess,
     nodes::{NodeSpec, Pool},
-    programs::{Profile, Programs, Progress},
+    programs::{Profile, Programs},
     referee::CORDONED_LABEL,
     world::{World, WorldOptions},
 };
 use serde_json::Value;
 use tokio::process::Command;
+
+use crate::support;
 
 /// Longer than anything takes that works, on a slow machine.
 const LONG: Duration = Duration::from_mins(3);
@@ -30,8 +32,7 @@ pub(crate) struct Ground {
 impl Ground {
     /// Returns when a coordinator leads and has heard every probe.
     pub(crate) async fn prepare(count: u32, profile: Profile) -> Result<Self> {
-        let progress: Progress = std::sync::Arc::new(|line| println!("{line}"));
-        let programs = tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await??;
+        let programs = support::programs(profile).await?;
         // Holds so short that a node soon comes back for its next event.
         let holds = ["release-hold", "release-hold-never-started", "release-hold-after-boot"];
         let mut config = BTreeMap::from(holds.map(|key| (key.into(), "2s".into())));
@@ -40,9 +41,7 @@ impl Ground {
         let options =
             WorldOptions { config, ..WorldOptions::new(programs.clone(), Pool::new("apps").nodes(count)) };
         let world = World::build(options, &|line| println!("{line}")).await?;
-        let coordinators = world.installation.coordinators();
-        let free = |spec: &&NodeSpec| coordinators.iter().all(|pod| pod.node != spec.name);
-        let targets = world.nodes.iter().filter(free).cloned().collect();
+        let targets = world.nodes_without_coordinator().into_iter().cloned().collect();
         let nodes = Api::all(world.cluster.client(User::Sandbox).await?);
         let ground = Self { world, targets, programs, nodes };
         ground.all_heard(count as usize).await?;

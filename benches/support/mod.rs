@@ -2,11 +2,15 @@
 // Not each uses all of it.
 #![allow(dead_code)]
 
-use std::{env, fs, process::ExitCode, thread};
+use std::{env, fs, process::ExitCode, sync::Arc, thread};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use mechanic_sandbox::{cluster::Cluster, install::PodProcess, programs::Profile};
+use mechanic_sandbox::{
+    cluster::Cluster,
+    install::PodProcess,
+    programs::{Profile, Programs, Progress},
+};
 use serde_json::Value;
 
 /// Runs a bench with the builds that `PROFILE` names, until it has ended or somebody interrupts it.
@@ -27,6 +31,12 @@ pub(crate) fn run(bench: impl AsyncFnOnce(Profile) -> Result<ExitCode>) -> Resul
             _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
         }
     })
+}
+
+/// Kubernetes' programs and mechanic's, built where they aren't yet.
+pub(crate) async fn programs(profile: Profile) -> Result<Programs> {
+    let progress: Progress = Arc::new(|line| println!("{line}"));
+    tokio::task::spawn_blocking(move || Programs::prepare(profile, &progress)).await?
 }
 
 /// Each request once: when it had ended, a watch when it began.

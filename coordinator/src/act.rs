@@ -160,9 +160,10 @@ impl Act {
 
     /// Starts what the plan asks for and doesn't run yet. In a dry run it only looks.
     pub(crate) fn start(&mut self, fleet: &Snapshot, plan: &Plan) {
-        self.keep_settings();
+        let Settings { accepted, refused, config_map, .. } = self.effects.fleet.read(FleetState::settings);
+        self.keep_settings(accepted);
         if !fleet.config.dry_run {
-            self.tell_refused_settings();
+            self.tell_refused_settings(refused, config_map);
         }
         self.story.retain(|name| plan.contains_key(name));
         for (name, decision) in plan {
@@ -233,8 +234,7 @@ impl Act {
     }
 
     /// A next leader must not fall back on older settings than these.
-    fn keep_settings(&mut self) {
-        let accepted = self.effects.fleet.read(|state| state.settings().accepted);
+    fn keep_settings(&mut self, accepted: Accepted) {
         if self.kept.as_ref() != Some(&accepted) {
             self.kept = Some(accepted.clone());
             let effects = Arc::clone(&self.effects);
@@ -242,8 +242,7 @@ impl Act {
         }
     }
 
-    fn tell_refused_settings(&mut self) {
-        let Settings { refused, config_map, .. } = self.effects.fleet.read(FleetState::settings);
+    fn tell_refused_settings(&mut self, refused: Vec<Refusal>, config_map: Option<String>) {
         let Some(uid) = config_map.filter(|_| refused != self.refused) else { return };
         for telling in story::of_refused_settings(&uid, &refused) {
             let (effects, uid) = (Arc::clone(&self.effects), uid.clone());
@@ -301,12 +300,7 @@ impl Effects {
     /// The watch may lag behind or be broken: what was refused must not be tried again on the same view.
     async fn read_again(&self, name: &str, node: &Node) {
         match self.node_writes.read(name).await {
-            Ok(Some(read)) => {
-                if let Some(view) = NodeView::of(&read) {
-                    self.fleet.change(|state| state.apply_node(view, clock::monotonic()));
-                }
-            }
-            Ok(None) => self.fleet.change(|state| state.delete_node(name, &node.uid)),
+            Ok(read) => self.fleet.take_in(name, &node.uid, read.as_ref()),
             Err(error) => tracing::warn!(node = name, error, "node not read again; the watch will show it"),
         }
     }

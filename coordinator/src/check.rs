@@ -24,9 +24,8 @@ pub struct Check {
 }
 
 /// As much of a manifest as says what it is.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Manifest {
     kind: String,
     metadata: Metadata,

@@ -16,6 +16,7 @@ mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering};
 
+use k8s_openapi::api::core::v1::Node as ApiNode;
 use mechanic_leadership::Circumstances;
 use mechanic_plan::ClaimOnNode;
 use tokio::sync::Notify;
@@ -29,6 +30,8 @@ pub(crate) use node_watch::watch_nodes;
 pub(crate) use polls::{Polls, Row};
 pub(crate) use record::Seen;
 pub(crate) use state::{FleetState, NodeVersion, SessionId, Settings};
+
+use crate::clock;
 
 /// An epoch this far beyond the leader's can't have come about by elections: a forged claim, which must not
 /// drive the count of epochs.
@@ -62,6 +65,18 @@ impl Fleet {
         let result = change(&mut self.lock());
         self.changed.notify_one();
         result
+    }
+
+    /// Takes in a Node as it was just read; where there is none, the one with this UID is gone.
+    pub(crate) fn take_in(&self, name: &str, uid: &str, read: Option<&ApiNode>) {
+        match read {
+            Some(read) => {
+                if let Some(view) = NodeView::of(read) {
+                    self.change(|state| state.apply_node(view, clock::monotonic()));
+                }
+            }
+            None => self.change(|state| state.delete_node(name, uid)),
+        }
     }
 
     /// Waits for the next change.

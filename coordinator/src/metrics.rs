@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 use strum::VariantNames;
 
@@ -46,20 +46,12 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("mechanic");
         let fleet = FleetMetrics::register(&mut registry);
-        let mut gauge = |name, help| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
+        let mut gauge = |name, help| registered(&mut registry, name, help, Gauge::default());
         let connections = gauge("connections", "Connections to the gRPC port that are open");
         let streams = gauge("probe_streams", "Probes that report now");
         let refused_settings =
             gauge("settings_refused", "Keys of the ConfigMap that are not in force as they stand there");
-        let mut counter = |name, help| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
+        let mut counter = |name, help| registered(&mut registry, name, help, Counter::default());
         let held_back_messages = counter(
             "probe_messages_held_back",
             "Messages of probes that had to wait, since their probe sends too many",
@@ -167,6 +159,12 @@ impl Metrics {
     }
 }
 
+/// A metric that the registry shows from now on.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 fn counters(
     registry: &mut Registry,
     name: &str,
@@ -174,8 +172,7 @@ fn counters(
     label: &'static str,
     values: &[&'static str],
 ) -> Counters {
-    let counters = Counters::default();
-    registry.register(name, help, counters.clone());
+    let counters = registered(registry, name, help, Counters::default());
     for value in values {
         drop(counters.get_or_create(&[(label, value)]));
     }

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     LEASE, clock,
-    fleet::{Fleet, FleetState, NodeView, Settings, watch_nodes},
+    fleet::{Fleet, FleetState, Settings, watch_nodes},
     gate::Gate,
     known,
     kubernetes::Clients,
@@ -152,12 +152,7 @@ async fn release(
         }
         tokio::time::sleep(AGAIN).await;
         match writes.read(name).await {
-            Ok(Some(read)) => {
-                if let Some(view) = NodeView::of(&read) {
-                    fleet.change(|state| state.apply_node(view, clock::monotonic()));
-                }
-            }
-            Ok(None) => return Ok(None),
+            Ok(read) => fleet.take_in(name, &node.uid, read.as_ref()),
             Err(error) => why = error,
         }
         let Some(now) = fleet.read(|state: &FleetState| state.node(name)) else { return Ok(None) };

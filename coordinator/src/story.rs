@@ -29,10 +29,12 @@ impl Story {
         self.told.retain(|name, _| is_there(name));
     }
 
-    /// Whether this process has seen the claim on this node before, or its own: what is told now has just been done, then.
+    /// Whether this process has seen the claim on this node before, or its own, or a claim go: what is told now has just
+    /// been done, then.
     pub(crate) fn has_followed(&self, name: &str, node: &Node, epoch: u64) -> bool {
-        self.claimed.get(name).is_some_and(|before| before.uid == node.uid)
-            || claim(node).is_some_and(|claim| claim.epoch == epoch)
+        claim(node).is_none_or(|claim| {
+            claim.epoch == epoch || self.claimed.get(name).is_some_and(|before| before.uid == node.uid)
+        })
     }
 
     /// A release is about to be sent: should the claim vanish, it was ours to take.

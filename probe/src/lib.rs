@@ -7,6 +7,7 @@
 //! ```
 
 pub mod arguments;
+mod complaint;
 pub mod document;
 pub mod evidence;
 pub mod failure;

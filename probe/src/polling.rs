@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use mechanic_proto::v1::{PollFailureKind, ScheduledEvent};
+use mechanic_proto::v1::ScheduledEvent;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-use crate::{document::Document, evidence::Polled, failure::PollFailure, imds::Imds, reading::Readings};
+use crate::{
+    complaint::Complaint, document::Document, evidence::Polled, failure::PollFailure, imds::Imds,
+    reading::Readings,
+};
 
 /// The first request switches the service on for this machine, which takes up to two minutes.
 const FIRST_ANSWER: Duration = Duration::from_secs(130);
@@ -14,8 +17,6 @@ const FIRST_ANSWER: Duration = Duration::from_secs(130);
 const STEADY_ANSWER: Duration = Duration::from_secs(5);
 /// However much patience the service asks for, an event must still be seen in time.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a failure that goes on is logged again.
-const REMIND: Duration = Duration::from_mins(1);
 
 /// Polls for ever.
 pub async fn poll(imds: &Imds, every: Duration, readings: &Readings) {
@@ -88,8 +89,7 @@ fn tell(old: &[ScheduledEvent], new: &Document) {
 struct Outage {
     polls: u32,
     impatient: u32,
-    kind: Option<PollFailureKind>,
-    told: Option<Instant>,
+    complaint: Complaint,
 }
 
 impl Outage {
@@ -103,10 +103,9 @@ impl Outage {
     fn goes_on(&mut self, failure: &PollFailure) {
         self.polls = self.polls.saturating_add(1);
         self.impatient = if failure.asks_for_patience() { self.impatient.saturating_add(1) } else { 0 };
-        let news = self.kind != Some(failure.kind);
-        if news || self.told.is_none_or(|told| told.elapsed() >= REMIND) {
-            warn!(kind = failure.kind.as_str_name(), reason = %failure, failed_polls = self.polls, "polls fail");
-            (self.kind, self.told) = (Some(failure.kind), Some(Instant::now()));
+        let kind = failure.kind.as_str_name();
+        if self.complaint.is_news(kind, Instant::now()) {
+            warn!(kind, reason = %failure, failed_polls = self.polls, "polls fail");
         }
     }
 
@@ -122,6 +121,8 @@ impl Outage {
 
 #[cfg(test)]
 mod tests {
+    use mechanic_proto::v1::PollFailureKind;
+
     use super::*;
 
     #[test]

@@ -156,6 +156,13 @@ impl World {
         tokio::time::timeout(WITHIN, leader).await.context("no coordinator took the Lease")?
     }
 
+    /// The nodes that no coordinator runs on, so that their drains are about nothing else.
+    #[must_use]
+    pub fn nodes_without_coordinator(&self) -> Vec<&NodeSpec> {
+        let coordinators = self.installation.coordinators();
+        self.nodes.iter().filter(|node| coordinators.iter().all(|pod| pod.node != node.name)).collect()
+    }
+
     /// The event shows up in the documents of the VMs under these nodes. Returns its id. `avoidable` says that there is
     /// time and room enough to move every pod that may be moved.
     pub fn announce(&self, event: &Event, nodes: &[&NodeSpec], avoidable: bool) -> Result<String> {

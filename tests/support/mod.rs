@@ -85,10 +85,7 @@ impl House {
         max_concurrent_drains: usize,
         change: impl FnOnce(&mut WorldOptions),
     ) -> Self {
-        let programs = tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent()))
-            .await
-            .unwrap()
-            .unwrap();
+        let programs = programs().await;
         let mut options = WorldOptions {
             config: short_holds(max_concurrent_drains),
             env: BTreeMap::from([("MECHANIC_HEARTBEAT_INTERVAL".to_owned(), "1s".to_owned())]),
@@ -122,9 +119,7 @@ impl House {
 
     /// A node without a coordinator, so that its drain is about nothing else.
     pub(crate) fn node_without_coordinator(&self) -> &NodeSpec {
-        let coordinators = self.installation.coordinators();
-        let free = |spec: &&NodeSpec| !coordinators.iter().any(|pod| pod.node == spec.name);
-        self.nodes.iter().find(free).expect("more nodes than coordinators")
+        self.nodes_without_coordinator().first().copied().expect("more nodes than coordinators")
     }
 
     /// Announces a reboot of the node's machine, to Azure's side and to the referee.
@@ -281,6 +276,11 @@ impl House {
         assert!(verdict.is_clean(), "{verdict}\n{}", self.logs());
         assert_eq!(verdict.facts.evicted_twice, 0, "{verdict}");
     }
+}
+
+/// Kubernetes' programs and mechanic's, built where they aren't yet.
+pub(crate) async fn programs() -> Programs {
+    tokio::task::spawn_blocking(|| Programs::prepare(Profile::Dev, &silent())).await.unwrap().unwrap()
 }
 
 /// What is installed usually.

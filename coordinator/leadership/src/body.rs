@@ -159,15 +159,6 @@ pub(crate) fn to_micros(time: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
 
-    fn candidate() -> Candidate {
-        Candidate {
-            holder: "me_1".into(),
-            address: "127.0.0.2:7443".into(),
-            namespace: "mechanic".into(),
-            lease: "mechanic-coordinator".into(),
-        }
-    }
-
     fn lease(holder: Option<&str>, transitions: Option<i32>) -> Lease {
         Lease {
             spec: Some(LeaseSpec {
@@ -203,7 +194,7 @@ mod tests {
             ("transitions typed below zero", Some(lease(Some("o"), Some(-9))), wait, "o", false, 5),
         ];
         for (name, lease, verdict, holder, expired, transitions) in cases {
-            let answer = answer(lease, verdict, &candidate(), 15, 5);
+            let answer = answer(lease, verdict, &Candidate::example(), 15, 5);
             let spec = answer.spec.expect("filled in");
             assert_eq!(spec.holder_identity.as_deref(), Some(holder), "{name}");
             assert_eq!(spec.lease_transitions, Some(transitions), "{name}");

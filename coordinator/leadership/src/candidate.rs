@@ -43,6 +43,17 @@ impl Candidate {
         }
     }
 
+    /// One for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            holder: "me_1".into(),
+            address: "127.0.0.2:7443".into(),
+            namespace: "mechanic".into(),
+            lease: "mechanic-coordinator".into(),
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), InvalidCandidate> {
         let invalid =
             |field, problem, value: &String| Err(InvalidCandidate { field, problem, value: value.clone() });

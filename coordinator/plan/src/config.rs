@@ -86,7 +86,7 @@ pub struct Refusal {
 }
 
 /// All keys, in the order of what is installed.
-pub const KEYS: [&str; 14] = [
+const KEYS: [&str; 14] = [
     "paused",
     "dry-run",
     "lead-time",

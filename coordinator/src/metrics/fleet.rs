@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Counters, counters};
+use super::{Counters, counters, registered};
 
 /// From half a second to an hour and a half.
 const SECONDS: [f64; 14] =
@@ -43,15 +43,9 @@ pub(crate) struct FleetMetrics {
 
 impl FleetMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let gauge = |registry: &mut Registry, name, help| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
+        let gauge = |registry: &mut Registry, name, help| registered(registry, name, help, Gauge::default());
         let histogram = |registry: &mut Registry, name, help, buckets: &[f64]| {
-            let histogram = Histogram::new(buckets.iter().copied());
-            registry.register(name, help, histogram.clone());
-            histogram
+            registered(registry, name, help, Histogram::new(buckets.iter().copied()))
         };
         Self {
             leader: gauge(registry, "leader", "Whether this coordinator leads"),
@@ -206,8 +200,7 @@ impl Tally {
         label: &'static str,
         values: &[&'static str],
     ) -> Self {
-        let gauges = Family::default();
-        registry.register(name, help, Family::clone(&gauges));
+        let gauges = registered(registry, name, help, Family::default());
         let occurred = Arc::new(Mutex::new(values.iter().copied().collect()));
         let tally = Self { label, gauges, occurred };
         tally.show(&BTreeMap::new());

@@ -1,7 +1,6 @@
 //! Keeps one stream open to the coordinator that leads, and tells it what the probe knows.
 
 mod backoff;
-mod complaint;
 mod endpoint;
 mod guide;
 mod outbox;
@@ -20,8 +19,8 @@ use tonic::{Request, Streaming, transport::Channel};
 use tracing::{info, warn};
 
 pub use self::endpoint::Coordinators;
-use self::{backoff::Backoff, complaint::Complaint, guide::Guide, outbox::Outbox};
-use crate::{random, reading::Readings};
+use self::{backoff::Backoff, guide::Guide, outbox::Outbox};
+use crate::{complaint::Complaint, random, reading::Readings};
 
 /// A coordinator that has not accepted the stream by then won't.
 const WELCOME: Duration = Duration::from_secs(10);

@@ -30,7 +30,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let record = Record::new(candidate(), Timing::default());
+        let record = Record::new(Candidate::example(), Timing::default());
         Self { record, lease: None, version: 0, uid: 0, seconds: START, claims: 0 }
     }
 
@@ -112,15 +112,6 @@ impl World {
 
     fn epoch_on_lease(&self) -> Option<u64> {
         super::body::epoch_of(&self.typed()?)
-    }
-}
-
-fn candidate() -> Candidate {
-    Candidate {
-        holder: "me_1".into(),
-        address: "127.0.0.2:7443".into(),
-        namespace: "mechanic".into(),
-        lease: "mechanic-coordinator".into(),
     }
 }
 
@@ -369,11 +360,14 @@ fn an_earlier_run_of_this_pod_is_no_leader_that_anybody_could_be_sent_to() {
     let mut world = World::leading();
     let held = world.typed();
     // The container is started again: the same address, another holder.
-    world.record = Record::new(Candidate { holder: "me_2".into(), ..candidate() }, Timing::default());
+    world.record =
+        Record::new(Candidate { holder: "me_2".into(), ..Candidate::example() }, Timing::default());
     world.record.watched(held.as_ref(), world.at().boot);
     assert_eq!(world.record.leader(), None);
-    world.record =
-        Record::new(Candidate { address: "127.0.0.3:7443".into(), ..candidate() }, Timing::default());
+    world.record = Record::new(
+        Candidate { address: "127.0.0.3:7443".into(), ..Candidate::example() },
+        Timing::default(),
+    );
     world.record.watched(held.as_ref(), world.at().boot);
     assert_eq!(world.record.leader().map(|leader| leader.address.as_str()), Some("127.0.0.2:7443"));
 }

@@ -8,13 +8,13 @@ const REMIND: Duration = Duration::from_mins(1);
 
 /// What was said last.
 #[derive(Debug, Default)]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     last: Option<(String, Instant)>,
 }
 
 impl Complaint {
     /// Whether it is worth saying: it is something else, or a minute has passed.
-    pub(super) fn is_news(&mut self, what: &str, now: Instant) -> bool {
+    pub(crate) fn is_news(&mut self, what: &str, now: Instant) -> bool {
         let known = self.last.as_ref().is_some_and(|(last, at)| last == what && now < *at + REMIND);
         if !known {
             self.last = Some((what.to_owned(), now));
