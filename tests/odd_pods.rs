@@ -120,7 +120,8 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     house.deploy(&crashing, None).await;
     create(&house.client, &crashing.min_available(1).unwrap()).await.unwrap();
     // Running, and never Ready again, as where they crash again and again.
-    let crashed = r#"{"status":{"conditions":[{"type":"Ready","status":"False"}]}}"#;
+    let crashed = r#"{"status":{"conditions":[
+        {"type":"ContainersReady","status":"False"}, {"type":"Ready","status":"False"}]}}"#;
     for pod in crashing.pods(&house.client).await.unwrap() {
         let name = pod.metadata.name.unwrap();
         house

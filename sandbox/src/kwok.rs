@@ -18,13 +18,14 @@ pub const START_AFTER_ANNOTATION: &str = "sandbox/start-after";
 /// On a pod: how long it takes to stop, like `5s` (but never longer than its grace), or `never`.
 pub const STOP_AFTER_ANNOTATION: &str = "sandbox/stop-after";
 
-const STAGES: [&str; 10] = [
+const STAGES: [&str; 11] = [
     include_str!("kwok/options.yaml"),
     include_str!("kwok/node-initialize.yaml"),
     include_str!("kwok/node-heartbeat.yaml"),
     include_str!("kwok/node-off.yaml"),
     include_str!("kwok/node-churn.yaml"),
     include_str!("kwok/pod-ready.yaml"),
+    include_str!("kwok/pod-ready-again.yaml"),
     include_str!("kwok/pod-complete.yaml"),
     include_str!("kwok/pod-delete.yaml"),
     include_str!("kwok/pod-off.yaml"),

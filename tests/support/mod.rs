@@ -236,9 +236,16 @@ impl House {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(LONG, seen)
-            .await
-            .unwrap_or_else(|_| panic!("never came about: {what}\n{}", self.logs()))
+        match tokio::time::timeout(LONG, seen).await {
+            Ok(found) => found,
+            Err(_) => panic!("never came about: {what}\n{}\n{}", self.objects().await, self.logs()),
+        }
+    }
+
+    /// Nodes, pods and budgets as kubectl lists them.
+    async fn objects(&self) -> String {
+        let list = ["get", "nodes,pods,poddisruptionbudgets", "--all-namespaces", "--output=wide"];
+        self.cluster.kubectl(list).await.unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// What the coordinators have said of late.

@@ -175,7 +175,8 @@ impl Lifecycle {
                 biased;
                 status = child.wait() => return End::Exited(exit_code(status)),
                 call = self.call() => return End::Called(call),
-                ready = next(&mut readiness, ip) => if ready != self.course.ready {
+                // The node controller takes a node's pods for not ready while it hears nothing of the kubelet.
+                ready = next(&mut readiness, ip) => if ready != self.course.ready || ready != self.shown_ready() {
                     self.say(&running, ready).await;
                 },
                 alive = next(&mut liveness, ip) => if !alive { return End::Unhealthy },

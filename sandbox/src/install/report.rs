@@ -79,6 +79,11 @@ impl Lifecycle {
         });
     }
 
+    /// What the API server says about it.
+    pub(super) fn shown_ready(&self) -> bool {
+        crate::workloads::is_ready(&self.pod.borrow())
+    }
+
     fn api(&self) -> Api<Pod> {
         let namespace = self.pod.borrow().metadata.namespace.clone().unwrap_or_default();
         Api::namespaced(self.surroundings.client.clone(), &namespace)

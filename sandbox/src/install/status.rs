@@ -101,7 +101,7 @@ impl Status<'_> {
 
     fn condition(&self, kind: &str, holds: bool, since: Timestamp) -> Value {
         let mut condition = json!({ "type": kind, "status": if holds { "True" } else { "False" },
-            "lastTransitionTime": whole_seconds(since) });
+            "lastTransitionTime": whole_seconds(since), "reason": null, "message": null });
         if !holds && kind.ends_with("eady") {
             condition["reason"] = "ContainersNotReady".into();
             condition["message"] =

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Findings;
 use super::nodes::Cordon;
-use crate::referee::promises::Promises;
+use crate::referee::promises::{Promises, TAKES_EFFECT};
 use crate::referee::timeline::{NodeState, Timeline};
 use crate::referee::verdict::Check;
 
@@ -17,6 +19,7 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         .collect();
     steps.sort_by_key(|(_, _, state)| state.seen.version);
     let mut cordons: BTreeMap<&str, (&str, Cordon)> = BTreeMap::new();
+    let mut exempt: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (node, before, state) in steps {
         let writer = state.written.filter(|request| promises.is_coordinator(request));
         let (_, cordon) = cordons.get(node).copied().unwrap_or(("", Cordon::None));
@@ -35,13 +38,21 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         if timeline.surely(at, |settings| settings.paused) {
             findings.broken(Check::PausedAndBegan, at, format!("{caller} claimed {node} while paused."));
         }
+        if !cordoned {
+            continue;
+        }
         // A VM that is about to be destroyed isn't left to new pods, however many they are.
-        if !cordoned || timeline.is_emergency(node, at) {
+        if timeline.is_emergency(node, at) {
+            exempt.insert(node, at);
             continue;
         }
         let pool = &state.seen.pool;
+        // Both may have been decided at once, and the writes have landed in the other order.
+        let decided_beside =
+            |name: &str| exempt.get(name).is_some_and(|since| at.duration_since(*since) <= TAKES_EFFECT);
         let ours = cordons
             .iter()
+            .filter(|(name, _)| !decided_beside(name))
             .filter(|(name, _)| timeline.exists(name, at))
             .filter(|(_, (of, cordon))| of == pool && *cordon == Cordon::Mechanic)
             .count();

@@ -277,6 +277,21 @@ fn a_budget_is_broken_by_mechanic_or_by_others() {
     by_others.add(16.0, Fact::Pod(PodSeen { terminating: true, ..pod("other-1", "n2") }));
     by_others.add(16.1, healthy(1));
     assert_eq!(by_others.verdict().broken(), []);
+
+    // mechanic takes that one too, but later.
+    let by_the_node_controller = |unready: f64| {
+        let mut run = released(honest(), 34.0);
+        run.pod(0.1, "cart-3", "n2");
+        run.add(unready, Fact::Pod(PodSeen { ready: false, ..pod("cart-3", "n2") }));
+        run.add(16.1, healthy(1));
+        run.pod(17.0, "cart-3", "n2");
+        run.evict(18.0, LEADER, "cart-3", 201);
+        run.add(18.0, Fact::Pod(PodSeen { terminating: true, ..pod("cart-3", "n2") }));
+        run.gone(19.0, "cart-3");
+        run.verdict().broken().contains(&Check::BudgetBroken)
+    };
+    assert!(!by_the_node_controller(16.0));
+    assert!(by_the_node_controller(16.5), "it was too late to be the cause");
 }
 
 #[test]

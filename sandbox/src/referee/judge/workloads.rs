@@ -83,9 +83,8 @@ fn judge_budget(
         let taken: Vec<&&Request> = ever.iter().filter(|request| within(window, request.answered)).collect();
         let else_taken = timeline.outages.iter().any(|outage| within(window, outage.from))
             || timeline.pods.values().any(|life| {
-                life.last().is_some_and(covered)
-                    && lost(life).is_some_and(|lost| within(window, lost))
-                    && !ever.iter().any(|request| is_about(request, life))
+                let by_mechanic = ever.iter().any(|request| is_about(request, life));
+                life.last().is_some_and(covered) && lost(life, by_mechanic).any(|lost| within(window, lost))
             });
         if taken.is_empty() || else_taken {
             continue;
@@ -119,13 +118,16 @@ fn is_about(request: &Request, life: &PodLife<'_>) -> bool {
     })
 }
 
-/// When the pod last stopped counting as healthy.
-fn lost(life: &PodLife<'_>) -> Option<Timestamp> {
+/// When the pod stopped counting as healthy, but for where mechanic asked it to go. The node controller takes pods for
+/// not ready too, and kubelets undo it.
+fn lost(life: &PodLife<'_>, by_mechanic: bool) -> impl Iterator<Item = Timestamp> {
     let healthy = |pod: &PodSeen| pod.ready && !pod.terminating;
     let turns = life.states.iter().zip(life.states.iter().skip(1));
-    let mut turned =
-        turns.filter(|((_, before), (_, after))| healthy(before) && !healthy(after)).map(|(_, (at, _))| *at);
-    turned.next_back().or_else(|| life.gone.filter(|_| life.last().is_some_and(healthy)))
+    let turned = turns.filter(move |((_, before), (_, after))| {
+        healthy(before) && !healthy(after) && !(by_mechanic && after.terminating)
+    });
+    let gone = life.gone.filter(|_| !by_mechanic && life.last().is_some_and(healthy));
+    turned.map(|(_, (at, _))| *at).chain(gone)
 }
 
 fn within(window: (Timestamp, Timestamp), at: Timestamp) -> bool {

@@ -109,6 +109,29 @@ fn no_more_of_a_pool_is_cordoned_than_allowed() {
     assert_eq!(with("Preempt", "1").verdict().broken(), []);
 }
 
+/// One plan lets one node have the last place, and another pass the limit; their writes land in any order.
+#[test]
+fn a_cordon_that_passes_the_limit_takes_no_place_from_what_was_decided_with_it() {
+    let with = |cordoned: f64| {
+        let mut run = Run::new();
+        run.configure(1.0, &short(&[("max-cordoned", "1")]));
+        run.announce_event(cordoned - 0.1, "n2", &event("EVENT-2", "Preempt"));
+        run.write(cordoned, Some(LEADER), "n2", true, Some(&["EVENT-2"]));
+        run.announce(10.0);
+        run.write(10.5, Some(LEADER), "n1", true, Some(&[EVENT]));
+        for renewed in [12.0, 24.0] {
+            run.lease(renewed, LEADER);
+        }
+        for event in [EVENT, "EVENT-2"] {
+            run.azure(20.0, AzureFact::Removed { event: event.into() });
+        }
+        run.write(33.0, Some(LEADER), "n2", false, None);
+        released(run, 34.0)
+    };
+    assert_eq!(with(10.4).verdict().broken(), []);
+    with(3.0).breaks(Check::TooManyCordoned);
+}
+
 #[test]
 fn a_cordon_of_somebody_else_is_none_of_mechanics() {
     let mut run = honest();
