@@ -114,13 +114,14 @@ impl Gate {
 
     fn check(&self, intent: Intent<'_>) -> Result<(), WriteError> {
         let (config, opted_out) = self.fleet.read(|state| {
+            let config = state.settings().config;
             let opted_out = match intent {
                 Intent::Disrupt(node) | Intent::Evict(node) => {
-                    state.node(node).is_some_and(|node| node.opted_out)
+                    state.node(node).is_some_and(|node| config.policy.opts_out(&node))
                 }
                 Intent::Tell | Intent::KeepSettings | Intent::Ask => false,
             };
-            (state.settings().config, opted_out)
+            (config, opted_out)
         });
         let closed = self.closed.load(Ordering::Relaxed).then_some("this process is about to end");
         let why = closed.or_else(|| held_back(intent, &config, opted_out));

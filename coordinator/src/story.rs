@@ -206,6 +206,7 @@ mod tests {
             vm: None,
             covered: true,
             pool: String::new(),
+            labels: Arc::default(),
             opted_out: false,
             unschedulable,
             cordon_owner: None,
@@ -309,7 +310,9 @@ mod tests {
     fn a_reason_that_comes_and_goes_is_told_once_for_each_event() {
         let free = Arc::new(node(ClaimOnNode::None, false));
         let mut story = Story::default();
-        let deferred = |cordoned| decision(Phase::Noticed, Reason::CordonDeferred { cordoned, limit: 3 });
+        let deferred = |cordoned| {
+            decision(Phase::Noticed, Reason::CordonDeferred { cordoned, limit: 3, of: String::new() })
+        };
         assert_eq!(codes(&story.tell("n", &free, &deferred(3))), ["CordonDeferred"]);
         assert_eq!(codes(&story.tell("n", &free, &decision(Phase::Noticed, Reason::Paused))), ["Paused"]);
         assert_eq!(story.tell("n", &free, &deferred(4)), []);

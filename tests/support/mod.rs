@@ -236,10 +236,10 @@ impl House {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        match tokio::time::timeout(LONG, seen).await {
-            Ok(found) => found,
-            Err(_) => panic!("never came about: {what}\n{}\n{}", self.objects().await, self.logs()),
-        }
+        let Ok(found) = tokio::time::timeout(LONG, seen).await else {
+            panic!("never came about: {what}\n{}\n{}", self.objects().await, self.logs())
+        };
+        found
     }
 
     /// Nodes, pods and budgets as kubectl lists them.

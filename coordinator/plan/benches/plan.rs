@@ -122,6 +122,7 @@ fn node(number: usize, events: &[ScheduledEvent], silent: bool) -> Node {
         vm: reference(number),
         covered: true,
         pool: format!("pool-{}", number / 1_000),
+        labels: Arc::default(),
         opted_out: false,
         unschedulable: false,
         cordon_owner: None,

@@ -106,11 +106,38 @@ impl<'a> Assessment<'a> {
 
     /// The events that something is done about, due or not.
     fn events_to_act_on(&self) -> impl Iterator<Item = &'a ScheduledEvent> {
-        self.own_events().filter(|event| Response::to(event) >= Response::Cordon)
+        self.own_events().filter(|event| self.response(event) >= Response::Cordon)
+    }
+
+    fn response(&self, event: &ScheduledEvent) -> Response {
+        self.fleet.response(self.node, event)
     }
 
     fn is_due(&self, event: &ScheduledEvent) -> bool {
-        is_due(event, self.now.wall, self.fleet.config.lead_time, self.needed)
+        is_due(event, self.now.wall, self.lead_time(event), self.needed)
+    }
+
+    fn lead_time(&self, event: &ScheduledEvent) -> Duration {
+        let config = &self.fleet.config;
+        config.policy.events.lead_time(self.node, event).unwrap_or(config.lead_time)
+    }
+
+    fn to_drain(&self, events: &[&'a ScheduledEvent]) -> Vec<&'a ScheduledEvent> {
+        events.iter().copied().filter(|event| self.response(event) == Response::Drain).collect()
+    }
+
+    /// Why nothing is done about `event` now.
+    fn why_not_acted_on(&self, event: &ScheduledEvent) -> Reason {
+        match self.response(event) {
+            Response::Show => {
+                Reason::ShownOnly { event_type: event.event_type.clone(), status: event.status.clone() }
+            }
+            Response::Tolerate => Reason::Tolerated { event_type: event.event_type.clone() },
+            Response::Cordon | Response::Drain => Reason::WaitingForLeadTime {
+                event_id: event.event_id.clone(),
+                not_before: event.not_before.clone(),
+            },
+        }
     }
 
     /// Nothing is begun on what a valid poll showed long ago, whether the probe is silent since or its polls fail;
@@ -149,7 +176,7 @@ impl<'a> Assessment<'a> {
 
     /// Why nothing may begin here, by somebody's will.
     fn held_back(&self) -> Option<Reason> {
-        if self.node.opted_out {
+        if self.fleet.config.policy.opts_out(self.node) {
             Some(Reason::OptedOut)
         } else {
             self.fleet.config.paused.then_some(Reason::Paused)
@@ -193,24 +220,6 @@ impl<'a> Assessment<'a> {
             left,
             needed: self.needed,
         })
-    }
-}
-
-fn to_drain<'a>(events: &[&'a ScheduledEvent]) -> Vec<&'a ScheduledEvent> {
-    events.iter().copied().filter(|event| Response::to(event) == Response::Drain).collect()
-}
-
-/// Why nothing is done about `event` now.
-fn why_not_acted_on(event: &ScheduledEvent) -> Reason {
-    match Response::to(event) {
-        Response::Show => {
-            Reason::ShownOnly { event_type: event.event_type.clone(), status: event.status.clone() }
-        }
-        Response::Tolerate => Reason::Tolerated { event_type: event.event_type.clone() },
-        Response::Cordon | Response::Drain => Reason::WaitingForLeadTime {
-            event_id: event.event_id.clone(),
-            not_before: event.not_before.clone(),
-        },
     }
 }
 

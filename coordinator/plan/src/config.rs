@@ -9,46 +9,66 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use nearest::may_be_meant;
 pub use value::Amount;
 use value::Value;
+#[cfg(test)]
+pub(crate) use value::schema;
+pub(crate) use value::{read_amount, read_duration};
 
 use crate::{event::EventType, policy::Policy};
 
-/// The settings in force. [`Config::default`] holds where nothing was ever set.
+/// The settings in force: each is the key of its name, with dashes. [`Config::default`] holds where nothing was ever
+/// set.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename_all = "kebab-case", deny_unknown_fields))]
 pub struct Config {
-    /// `paused`: no new cordon and no new drain; drains that run stop at the next pod; releases go on.
+    /// No new cordon and no new drain; drains that run stop at the next pod; releases go on.
+    #[cfg_attr(test, schemars(with = "schema::Flag"))]
     pub paused: bool,
-    /// `dry-run`: everything is decided and shown, and nothing is written.
+    /// Everything is decided and shown, and nothing is written.
+    #[cfg_attr(test, schemars(with = "schema::Flag"))]
     pub dry_run: bool,
-    /// `lead-time`: how long before `NotBefore` an event is acted on.
+    /// How long before `NotBefore` an event is acted on.
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub lead_time: Duration,
-    /// `max-cordoned`: how many nodes of a pool mechanic may hold cordoned at once; rounded up.
+    /// How many nodes of a pool mechanic may hold cordoned at once; rounded up.
+    #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_cordoned: Amount,
-    /// `max-concurrent-drains`: how many nodes may be drained at once; rounded down.
+    /// How many nodes may be drained at once; rounded down.
+    #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_concurrent_drains: Amount,
-    /// `max-unavailable-nodes`: no drain begins where it would leave more nodes than this out of use; rounded
+    /// No drain begins where it would leave more nodes than this out of use; rounded
     /// down.
+    #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_unavailable_nodes: Amount,
-    /// `emergency-concurrent-drains`: how many nodes may be drained at once where machines are about to be
+    /// How many nodes may be drained at once where machines are about to be
     /// destroyed; rounded down.
+    #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub emergency_concurrent_drains: Amount,
-    /// `set-aside-after`: for how long none of the pods that must leave a node can, before another gets its slot.
+    /// For how long none of the pods that must leave a node can, before another gets its slot.
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub set_aside_after: Duration,
-    /// `last-call`: events of these types, before which pods that a budget holds to the end are deleted with the time
+    /// Events of these types, before which pods that a budget holds to the end are deleted with the time
     /// that is left. Only such as destroy the machine.
+    #[cfg_attr(test, schemars(with = "schema::Destroying"))]
     pub last_call: BTreeSet<EventType>,
-    /// `release-hold`: how long valid polls in a row must have shown no event before a node is given back.
+    /// How long valid polls in a row must have shown no event before a node is given back.
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold: Duration,
-    /// `release-hold-never-started`: the same for an event that was never seen `Started`.
+    /// The same for an event that was never seen `Started`.
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold_never_started: Duration,
-    /// `release-hold-after-boot`: how long the Instance Metadata Service must have been read without a sign
+    /// How long the Instance Metadata Service must have been read without a sign
     /// that it began anew (a new probe, another boot, an incarnation that went back).
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold_after_boot: Duration,
-    /// `release-hold-after-terminate`: how long a machine must have been alive and its Node Ready after a
+    /// How long a machine must have been alive and its Node Ready after a
     /// Terminate has vanished.
+    #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold_after_terminate: Duration,
-    /// `policy.yaml`: rules.
+    /// Rules, where the defaults don't fit.
+    #[cfg_attr(test, schemars(rename = "policy.yaml", with = "crate::policy::schema::Yaml"))]
     pub policy: Arc<Policy>,
 }
 
@@ -86,7 +106,7 @@ pub struct Refusal {
 }
 
 /// All keys, in the order of what is installed.
-const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 14] = [
     "paused",
     "dry-run",
     "lead-time",

@@ -154,18 +154,18 @@ pub fn plan(fleet: &Fleet, now: Now) -> Plan {
     decisions.into_iter().map(|(observed, decision)| (observed.name.to_owned(), decision)).collect()
 }
 
-fn grant(limits: &mut Limits<'_>, node: &Node, wish: &Wish) -> Result<(), Reason> {
+fn grant<'a>(limits: &mut Limits<'a>, node: &'a Node, wish: &Wish) -> Result<(), Reason> {
     match wish.kind {
         // Granted before, and counted: the write that came of it may be lost.
         WishKind::Cordon if node.pending == Some(Pending::Cordon) => Ok(()),
         WishKind::Drain if node.pending == Some(Pending::Drain) => Ok(()),
         // A cordon that stands already costs nobody anything.
         WishKind::Cordon if node.unschedulable => Ok(()),
-        WishKind::Cordon => limits.take_cordon(&node.pool, wish.emergency),
+        WishKind::Cordon => limits.take_cordon(node, wish.emergency),
         WishKind::Drain if wish.machine_comes_back && !limits.has_room_beside(node) => {
             Err(Reason::NowhereToGo)
         }
-        WishKind::Drain => limits.take_slot(wish.emergency),
+        WishKind::Drain => limits.take_slot(node, wish.emergency),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     event::{EventType, ScheduledEvent},
     identity::VmReference,
     pods::{PodReport, Verdict},
+    response::Response,
     time::Monotonic,
 };
 
@@ -22,6 +23,18 @@ pub struct Fleet {
     pub leading_since: Monotonic,
     /// All Nodes by name.
     pub nodes: BTreeMap<String, Arc<Node>>,
+}
+
+impl Fleet {
+    /// What is done about `event` of `node`.
+    pub(crate) fn response(&self, node: &Node, event: &ScheduledEvent) -> Response {
+        self.config.policy.events.response(node, event)
+    }
+
+    /// Whether an event of its own asks for something to be done about `node`, now or later.
+    pub(crate) fn has_finding(&self, node: &Node) -> bool {
+        node.own_events().iter().any(|event| self.response(node, event) >= Response::Cordon)
+    }
 }
 
 /// One Node, with all that is known of it.
@@ -39,7 +52,10 @@ pub struct Node {
     pub covered: bool,
     /// The agent pool, which `max-cordoned` is about; empty where none is named.
     pub pool: String,
-    /// Its label opts it out.
+    /// Its labels, for rules that name some.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// The label [`OPT_OUT_LABEL`](crate::OPT_OUT_LABEL) opts it out; [`Policy::opts_out`](crate::Policy::opts_out)
+    /// knows of others.
     pub opted_out: bool,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
@@ -247,7 +263,16 @@ impl Document {
     }
 }
 
+/// Where the name of a node's zone stands.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
 impl Node {
+    /// The availability zone that it is in; empty where none is named.
+    #[must_use]
+    pub fn zone(&self) -> &str {
+        self.labels.get(ZONE_LABEL).map_or("", String::as_str)
+    }
+
     /// Whether the condition Ready is True.
     #[must_use]
     pub fn is_ready(&self) -> bool {

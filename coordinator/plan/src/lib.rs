@@ -21,6 +21,8 @@ mod pods;
 mod policy;
 mod proof;
 mod reason;
+#[cfg(test)]
+mod reference;
 mod response;
 mod succession;
 #[cfg(test)]
@@ -45,8 +47,8 @@ pub use pods::{
     BudgetOverPod, Controller, LastCall, Pod, PodPhase, PodReport, Surroundings, Verdict, Wave, classify,
     first_wave,
 };
-pub use policy::{Fate, Fates, PodPolicy, Policy};
+pub use policy::{EventPolicy, Fate, Fates, NodeBudget, PodPolicy, Policy};
 pub use reason::{Reason, ReasonCode};
-pub use response::Response;
+pub use response::{Handling, Response};
 pub use succession::{Standby, Succession, succession};
 pub use time::{Monotonic, Now, parse_not_before};

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     claim::ClaimPhase,
-    config::Config,
+    config::{Amount, Config},
     coverage::{Coverage, Observed},
     fleet::{ClaimOnNode, DrainStage, Fleet, Node, Pending},
+    policy::NodeBudget,
     reason::Reason,
-    response::Response,
     time::Monotonic,
 };
 
@@ -23,18 +23,21 @@ const GIVEN_UP: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(crate) struct Limits<'a> {
     config: &'a Config,
-    nodes: usize,
-    draining: usize,
-    unavailable: usize,
-    pools: BTreeMap<&'a str, Pool>,
+    cluster: Usage,
+    pools: BTreeMap<&'a str, Usage>,
+    /// Of the nodes that a budget of the policy, by its place there, counts together, by what they have in common.
+    groups: BTreeMap<(usize, &'a str), Usage>,
     /// Nodes that would take a pod.
     open: usize,
 }
 
-#[derive(Debug, Default)]
-struct Pool {
+/// How many there are of some nodes, and what becomes of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
     nodes: usize,
     cordoned: usize,
+    draining: usize,
+    unavailable: usize,
 }
 
 impl<'a> Limits<'a> {
@@ -42,53 +45,112 @@ impl<'a> Limits<'a> {
     pub(crate) fn of(fleet: &'a Fleet, observed: &[Observed<'a>], now: Monotonic) -> Self {
         let mut limits = Self {
             config: &fleet.config,
-            nodes: observed.len(),
-            draining: 0,
-            unavailable: 0,
+            cluster: Usage::default(),
             pools: BTreeMap::new(),
+            groups: BTreeMap::new(),
             open: 0,
         };
         for Observed { node, coverage, .. } in observed {
-            let pool = limits.pools.entry(&node.pool).or_default();
-            pool.nodes += 1;
-            pool.cordoned += usize::from(is_cordoned_by_us(node, fleet));
-            limits.draining += usize::from(holds_slot(node, *coverage, fleet, now));
-            limits.unavailable += usize::from(is_unavailable(node, fleet, now));
+            let usage = Usage {
+                nodes: 1,
+                cordoned: usize::from(is_cordoned_by_us(node, fleet)),
+                draining: usize::from(holds_slot(node, *coverage, fleet, now)),
+                unavailable: usize::from(is_unavailable(node, fleet, now)),
+            };
+            limits.cluster.add(usage);
+            limits.pools.entry(&node.pool).or_default().add(usage);
+            for (index, budget) in fleet.config.policy.budgets.iter().enumerate() {
+                if let Some(common) = budget.in_common(node) {
+                    limits.groups.entry((index, common)).or_default().add(usage);
+                }
+            }
             limits.open += usize::from(is_open(node));
         }
         limits
     }
 
-    /// Lets a node of `pool` be cordoned, or says why not.
-    pub(crate) fn take_cordon(&mut self, pool: &str, emergency: bool) -> Result<(), Reason> {
-        let Some(pool) = self.pools.get_mut(pool) else { return Ok(()) };
-        let limit = self.config.max_cordoned.of_rounded_up(pool.nodes);
-        if pool.cordoned >= limit && !emergency {
-            return Err(Reason::CordonDeferred { cordoned: pool.cordoned, limit });
+    /// Lets `node` be cordoned, or says why not: the tightest limit counts.
+    pub(crate) fn take_cordon(&mut self, node: &'a Node, emergency: bool) -> Result<(), Reason> {
+        let deferred = |max: Amount, usage: Usage, of: String| {
+            let (cordoned, limit) = (usage.cordoned, max.of_rounded_up(usage.nodes));
+            (cordoned >= limit).then_some(Reason::CordonDeferred { cordoned, limit, of })
+        };
+        let pool = self.pools.get(&*node.pool).copied().unwrap_or_default();
+        let of_pool = deferred(self.config.max_cordoned, pool, " of the pool".to_owned());
+        let of_groups = || {
+            let mut groups = self.groups_of(node);
+            groups.find_map(|(budget, usage)| deferred(budget.max_cordoned?, usage, budget.group_of(node)))
+        };
+        if let Some(reason) = of_pool.or_else(of_groups).filter(|_| !emergency) {
+            return Err(reason);
         }
-        pool.cordoned += 1;
+        self.count(node, |usage| usage.cordoned += 1);
         Ok(())
     }
 
-    /// Lets a drain begin, or says why not.
-    pub(crate) fn take_slot(&mut self, emergency: bool) -> Result<(), Reason> {
-        let usual = self.config.max_concurrent_drains.of(self.nodes);
-        let slots =
-            if emergency { usual.max(self.config.emergency_concurrent_drains.of(self.nodes)) } else { usual };
-        if self.draining >= slots {
-            return Err(Reason::WaitingForSlot { running: self.draining, limit: slots });
+    /// Lets a drain of `node` begin, or says why not: the tightest limit counts.
+    pub(crate) fn take_slot(&mut self, node: &'a Node, emergency: bool) -> Result<(), Reason> {
+        let config = self.config;
+        let waiting = |max: Amount, usage: Usage, of: String| {
+            let usual = max.of(usage.nodes);
+            let in_emergency = || config.emergency_concurrent_drains.of(usage.nodes).max(usual);
+            let (running, limit) = (usage.draining, if emergency { in_emergency() } else { usual });
+            (running >= limit).then_some(Reason::WaitingForSlot { running, limit, of })
+        };
+        let too_many = |max: Amount, usage: Usage, of: String| {
+            let (unavailable, limit) = (usage.unavailable, max.of(usage.nodes));
+            let refused = unavailable >= limit && !emergency;
+            refused.then_some(Reason::TooManyUnavailable { unavailable, limit, of })
+        };
+        let refused = waiting(config.max_concurrent_drains, self.cluster, String::new())
+            .or_else(|| too_many(config.max_unavailable_nodes, self.cluster, String::new()))
+            .or_else(|| {
+                self.groups_of(node).find_map(|(budget, usage)| {
+                    let drains = budget.max_concurrent_drains;
+                    let unavailable = budget.max_unavailable_nodes;
+                    drains
+                        .and_then(|max| waiting(max, usage, budget.group_of(node)))
+                        .or_else(|| too_many(unavailable?, usage, budget.group_of(node)))
+                })
+            });
+        if let Some(reason) = refused {
+            return Err(reason);
         }
-        let available = self.config.max_unavailable_nodes.of(self.nodes);
-        if self.unavailable >= available && !emergency {
-            return Err(Reason::TooManyUnavailable { unavailable: self.unavailable, limit: available });
-        }
-        self.draining += 1;
+        self.count(node, |usage| usage.draining += 1);
         Ok(())
+    }
+
+    /// The policy's budgets that are about `node`, and what is in use of them.
+    fn groups_of(&self, node: &'a Node) -> impl Iterator<Item = (&'a NodeBudget, Usage)> {
+        self.config.policy.budgets.iter().enumerate().filter_map(|(index, budget)| {
+            let common = budget.in_common(node)?;
+            Some((budget, self.groups.get(&(index, common)).copied().unwrap_or_default()))
+        })
+    }
+
+    /// Counts what `node` may do now, wherever it is counted.
+    fn count(&mut self, node: &'a Node, add: impl Fn(&mut Usage)) {
+        add(&mut self.cluster);
+        add(self.pools.entry(&node.pool).or_default());
+        for (index, budget) in self.config.policy.budgets.iter().enumerate() {
+            if let Some(common) = budget.in_common(node) {
+                add(self.groups.entry((index, common)).or_default());
+            }
+        }
     }
 
     /// Whether a node other than `node` takes pods.
     pub(crate) fn has_room_beside(&self, node: &Node) -> bool {
         self.open > usize::from(is_open(node))
+    }
+}
+
+impl Usage {
+    fn add(&mut self, other: Self) {
+        self.nodes += other.nodes;
+        self.cordoned += other.cordoned;
+        self.draining += other.draining;
+        self.unavailable += other.unavailable;
     }
 }
 
@@ -132,11 +194,10 @@ fn is_confirmed(node: &Node, coverage: Coverage) -> bool {
 fn is_unavailable(node: &Node, fleet: &Fleet, now: Monotonic) -> bool {
     let not_ready_for = node.not_ready_for(now);
     let given_up = not_ready_for >= GIVEN_UP || node.leaving;
-    let has_finding = node.own_events().iter().any(|event| Response::to(event) >= Response::Cordon);
     // A process that has just begun doesn't give a cluster in trouble another minute.
     let is_down = not_ready_for >= UNAVAILABLE || (!node.is_ready() && node.readiness.was_before);
     let out_of_use = is_down || node.unschedulable || node.claim_in_force(fleet.epoch).is_some();
-    out_of_use && !given_up && !has_finding
+    out_of_use && !given_up && !fleet.has_finding(node)
 }
 
 /// Whether the scheduler would put a pod there.

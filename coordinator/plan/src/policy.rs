@@ -1,26 +1,83 @@
 //! What people decide by rules: the key `policy.yaml` of the ConfigMap `mechanic`. Only what differs from the defaults
 //! stands there.
 
+mod budgets;
 mod labels;
+mod nodes;
 mod pods;
+mod rules;
 
 use serde::Deserialize;
+use serde_saphyr::Error;
 
+pub use budgets::NodeBudget;
+use budgets::WrittenBudgets;
+pub use nodes::EventPolicy;
+use nodes::EventRules;
 use pods::PodRules;
 pub use pods::{Fate, Fates, PodPolicy};
+
+use crate::{config::may_be_meant, fleet::Node};
 
 /// The rules in force. [`Policy::default`] has none, so everything is as the defaults have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// What is done about events.
+    pub events: EventPolicy,
+    /// Limits for some of the nodes.
+    pub budgets: Vec<NodeBudget>,
     /// What becomes of pods that would lose something by leaving.
     pub pods: PodPolicy,
+    opt_out_label: Option<String>,
 }
 
 /// `policy.yaml`, as it is written.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Written {
+    /// What is done about events of nodes, where that isn't as usual.
+    #[cfg_attr(test, schemars(with = "Vec<nodes::WrittenEventRule>"))]
+    events: EventRules,
+    /// Limits for some of the nodes, beside those of the whole cluster. The tightest counts.
+    #[cfg_attr(test, schemars(with = "Vec<budgets::WrittenBudget>"))]
+    budgets: WrittenBudgets,
+    /// What becomes of pods that would lose something by leaving, where that isn't as usual.
+    #[cfg_attr(test, schemars(with = "Vec<pods::WrittenPodRule>"))]
     pods: PodRules,
+    /// A label that opts a node out, beside `mechanic/opt-out`; a value of `false` doesn't.
+    #[serde(deserialize_with = "rules::present")]
+    opt_out_label: Option<String>,
+}
+
+/// The key `policy.yaml`: text, and what stands in it.
+#[cfg(test)]
+pub(crate) mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    pub(crate) struct Yaml;
+
+    impl JsonSchema for Yaml {
+        fn schema_name() -> Cow<'static, str> {
+            "Yaml".into()
+        }
+
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            let policy = generator.subschema_for::<super::Written>();
+            json_schema!({
+                "title": "YAML, of the keys below",
+                "type": "string",
+                "contentMediaType": "application/yaml",
+                "contentSchema": policy,
+            })
+        }
+    }
 }
 
 impl Policy {
@@ -29,10 +86,37 @@ impl Policy {
     /// # Errors
     /// Says in which line what is wrong. Nothing of the text counts then.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let written: Written =
-            serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
-        Ok(Self { pods: PodPolicy::of(written.pods)? })
+        let written: Written = serde_saphyr::from_str(text).map_err(|error| why(&error))?;
+        if let Some(label) = &written.opt_out_label {
+            labels::is_label(label, []).map_err(|why| format!("`optOutLabel`: {why}"))?;
+        }
+        Ok(Self {
+            events: EventPolicy::of(written.events)?,
+            budgets: budgets::read(written.budgets)?,
+            pods: PodPolicy::of(written.pods)?,
+            opt_out_label: written.opt_out_label,
+        })
     }
+
+    /// Whether one of the node's labels opts it out: mechanic's own, or the one that people have chosen.
+    #[must_use]
+    pub fn opts_out(&self, node: &Node) -> bool {
+        let label = self.opt_out_label.as_ref().and_then(|label| node.labels.get(label));
+        node.opted_out || label.is_some_and(|value| value != "false")
+    }
+}
+
+/// What is wrong with the text, where, and what may be meant instead.
+fn why(error: &Error) -> String {
+    let error = error.without_snippet();
+    let meant = match error {
+        Error::SerdeUnknownField { field: word, expected, .. }
+        | Error::SerdeUnknownVariant { variant: word, expected, .. } => {
+            may_be_meant(word, expected.iter().copied())
+        }
+        _ => String::new(),
+    };
+    format!("{error}{meant}")
 }
 
 #[cfg(test)]
@@ -44,7 +128,8 @@ mod tests {
         let docs = include_str!("../../../docs/configuration.md");
         let (_, example) = docs.split_once("```yaml\n").unwrap();
         let (example, _) = example.split_once("```").unwrap();
-        assert_ne!(Policy::parse(example), Ok(Policy::default()));
-        Policy::parse(example).unwrap();
+        let policy = Policy::parse(example).unwrap();
+        assert!(policy.opt_out_label.is_some() && !policy.budgets.is_empty());
+        assert!(policy.events != EventPolicy::default() && policy.pods != PodPolicy::default());
     }
 }

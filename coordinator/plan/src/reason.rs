@@ -52,12 +52,14 @@ pub enum Reason {
     OptedOut,
     /// The settings say so.
     Paused,
-    /// As many nodes of the pool are cordoned as the limit allows.
+    /// As many nodes are cordoned as the limit allows.
     CordonDeferred {
         /// Cordoned by mechanic now.
         cordoned: usize,
         /// The limit.
         limit: usize,
+        /// Which nodes are counted: the end of "nodes …".
+        of: String,
     },
     /// The node is about to be cordoned.
     Cordoning,
@@ -87,6 +89,8 @@ pub enum Reason {
         running: usize,
         /// The budget.
         limit: usize,
+        /// Which nodes are counted: the end of "nodes …", empty for all.
+        of: String,
     },
     /// As many nodes are out of use as the budget allows.
     TooManyUnavailable {
@@ -94,6 +98,8 @@ pub enum Reason {
         unavailable: usize,
         /// The budget.
         limit: usize,
+        /// Which nodes are counted: the end of "nodes …", empty for all.
+        of: String,
     },
     /// A drain is about to begin.
     StartingDrain,
@@ -225,7 +231,7 @@ impl fmt::Display for Reason {
                 "an event of type {event_type} with status {status} is shown, which means nothing that is acted on"
             ),
             Self::Tolerated { event_type } => {
-                write!(f, "a {event_type} is announced that lasts too short a time to move pods for")
+                write!(f, "a {event_type} is announced that is not worth moving pods for")
             }
             Self::SeenByNeighbour { event_id, event_type, neighbour } => write!(
                 f,
@@ -233,9 +239,9 @@ impl fmt::Display for Reason {
             ),
             Self::OptedOut => write!(f, "the node's label opts it out, so no cordon and no drain begins"),
             Self::Paused => write!(f, "mechanic is paused, so no cordon and no drain begins"),
-            Self::CordonDeferred { cordoned, limit } => write!(
+            Self::CordonDeferred { cordoned, limit, of } => write!(
                 f,
-                "not cordoned yet: {cordoned} of at most {limit} nodes of the pool are, and events due earlier go first"
+                "not cordoned yet: {cordoned} of at most {limit} nodes{of} are, and events due earlier go first"
             ),
             Self::Cordoning => write!(f, "the node is about to be cordoned"),
             Self::LabelWithoutClaim => write!(
@@ -259,13 +265,13 @@ impl fmt::Display for Reason {
             Self::CordonedOnly { event_type, status } => {
                 write!(f, "cordoned; pods are not moved for an event of type {event_type} that is {status}")
             }
-            Self::WaitingForSlot { running, limit } => write!(
+            Self::WaitingForSlot { running, limit, of } => write!(
                 f,
-                "cordoned; {running} of at most {limit} nodes are being drained, and events due earlier go first"
+                "cordoned; {running} of at most {limit} nodes{of} are being drained, and events due earlier go first"
             ),
-            Self::TooManyUnavailable { unavailable, limit } => write!(
+            Self::TooManyUnavailable { unavailable, limit, of } => write!(
                 f,
-                "cordoned; {unavailable} other nodes are out of use, and at most {limit} may be, this one included"
+                "cordoned; {unavailable} other nodes{of} are out of use, and at most {limit} may be, this one included"
             ),
             Self::StartingDrain => write!(f, "a drain slot is free; pods are about to be evicted"),
             Self::ReportTooOld => write!(

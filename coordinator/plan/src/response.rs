@@ -4,8 +4,23 @@ use std::time::Duration;
 
 use crate::event::{EventStatus, EventType, ScheduledEvent};
 
-/// A pause that is known to be no longer than this is shorter than what moving a pod costs its users.
-const TOLERATED_FREEZE: Duration = Duration::from_secs(10);
+/// What is done about an event, where nothing forbids it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handling {
+    /// `None`: an event of a known type is drained for, one of another is cordoned for.
+    pub respond: Option<Response>,
+    /// A pause that is known to be no longer than this is tolerated.
+    pub tolerated_freeze: Duration,
+    /// About a live migration, which is a Freeze; `None`: as about another.
+    pub live_migration: Option<Response>,
+}
+
+impl Default for Handling {
+    /// A pause of ten seconds is shorter than what moving a pod costs its users.
+    fn default() -> Self {
+        Self { respond: None, tolerated_freeze: Duration::from_secs(10), live_migration: None }
+    }
+}
 
 /// What is done about an event, from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,37 +36,45 @@ pub enum Response {
 }
 
 impl Response {
-    /// The response to `event`, from its type, status, description and duration alone.
+    /// The response to `event`, from its type, status, description and duration, and what people want.
     #[must_use]
-    pub fn to(event: &ScheduledEvent) -> Self {
+    pub fn to(event: &ScheduledEvent, handling: Handling) -> Self {
         let of_machine =
             event.resource_type.is_empty() || event.resource_type.eq_ignore_ascii_case("VirtualMachine");
         let status = event.status();
         if !of_machine || status == EventStatus::Unknown {
             return Self::Show;
         }
+        let wanted = handling.respond;
         match event.event_type() {
-            EventType::Unknown => Self::Cordon,
-            EventType::Freeze if is_tolerable(event) => Self::Tolerate,
-            // The pause comes at the beginning: who was there has been through it.
-            EventType::Freeze if status == EventStatus::Started => Self::Cordon,
-            EventType::Freeze
-            | EventType::Reboot
-            | EventType::Redeploy
-            | EventType::Terminate
-            | EventType::Preempt => Self::Drain,
+            // No pod is moved for what nobody knows.
+            EventType::Unknown => wanted.unwrap_or(Self::Cordon).min(Self::Cordon),
+            EventType::Freeze if is_tolerable(event, handling.tolerated_freeze) => Self::Tolerate,
+            EventType::Freeze => {
+                let of_migration = handling.live_migration.filter(|_| event.is_live_migration());
+                let response = of_migration.or(wanted).unwrap_or(Self::Drain);
+                // The pause comes at the beginning: who was there has been through it.
+                if status == EventStatus::Started { response.min(Self::Cordon) } else { response }
+            }
+            EventType::Reboot | EventType::Redeploy | EventType::Terminate | EventType::Preempt => {
+                wanted.unwrap_or(Self::Drain)
+            }
         }
     }
 }
 
 /// A live migration slows the machine down for longer than its pause lasts, so its duration says too little.
-fn is_tolerable(event: &ScheduledEvent) -> bool {
-    !event.is_live_migration() && event.duration.is_some_and(|duration| duration <= TOLERATED_FREEZE)
+fn is_tolerable(event: &ScheduledEvent, tolerated: Duration) -> bool {
+    !event.is_live_migration() && event.duration.is_some_and(|duration| duration <= tolerated)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to(event: &ScheduledEvent) -> Response {
+        Response::to(event, Handling::default())
+    }
 
     fn event(event_type: &str, status: &str) -> ScheduledEvent {
         ScheduledEvent { event_type: event_type.into(), status: status.into(), ..ScheduledEvent::default() }
@@ -69,11 +92,7 @@ mod tests {
     fn events_that_end_what_runs_are_drained_whether_announced_or_under_way() {
         for event_type in ["Reboot", "Redeploy", "Terminate", "Preempt"] {
             for status in ["Scheduled", "Started"] {
-                assert_eq!(
-                    Response::to(&event(event_type, status)),
-                    Response::Drain,
-                    "{event_type} {status}"
-                );
+                assert_eq!(to(&event(event_type, status)), Response::Drain, "{event_type} {status}");
             }
         }
     }
@@ -90,25 +109,25 @@ mod tests {
             (freeze(Some(5), LIVE_MIGRATION), Response::Drain),
             (freeze(Some(5), "LIVE MIGRATION"), Response::Drain),
         ] {
-            assert_eq!(Response::to(&freeze), expected, "{freeze:?}");
+            assert_eq!(to(&freeze), expected, "{freeze:?}");
         }
     }
 
     #[test]
     fn a_freeze_under_way_is_not_drained_any_more() {
         let started = |freeze| ScheduledEvent { status: "Started".into(), ..freeze };
-        assert_eq!(Response::to(&started(freeze(Some(5), LIVE_MIGRATION))), Response::Cordon);
-        assert_eq!(Response::to(&started(freeze(None, ""))), Response::Cordon);
-        assert_eq!(Response::to(&started(freeze(Some(9), ""))), Response::Tolerate);
+        assert_eq!(to(&started(freeze(Some(5), LIVE_MIGRATION))), Response::Cordon);
+        assert_eq!(to(&started(freeze(None, ""))), Response::Cordon);
+        assert_eq!(to(&started(freeze(Some(9), ""))), Response::Tolerate);
     }
 
     #[test]
     fn an_unknown_type_is_cordoned_and_never_drained_and_an_unknown_status_is_shown() {
-        assert_eq!(Response::to(&event("Rehydrate", "Scheduled")), Response::Cordon);
-        assert_eq!(Response::to(&event("Rehydrate", "Started")), Response::Cordon);
-        assert_eq!(Response::to(&event("SpotRebalanceRecommendation", "Advisory")), Response::Show);
-        assert_eq!(Response::to(&event("Reboot", "Postponed")), Response::Show);
-        assert_eq!(Response::to(&event("Reboot", "")), Response::Show);
+        assert_eq!(to(&event("Rehydrate", "Scheduled")), Response::Cordon);
+        assert_eq!(to(&event("Rehydrate", "Started")), Response::Cordon);
+        assert_eq!(to(&event("SpotRebalanceRecommendation", "Advisory")), Response::Show);
+        assert_eq!(to(&event("Reboot", "Postponed")), Response::Show);
+        assert_eq!(to(&event("Reboot", "")), Response::Show);
     }
 
     #[test]
@@ -117,8 +136,8 @@ mod tests {
             resource_type: resource_type.into(),
             ..event("Reboot", "Scheduled")
         };
-        assert_eq!(Response::to(&of("BareMetalMachine")), Response::Show);
-        assert_eq!(Response::to(&of("virtualmachine")), Response::Drain);
-        assert_eq!(Response::to(&of("")), Response::Drain);
+        assert_eq!(to(&of("BareMetalMachine")), Response::Show);
+        assert_eq!(to(&of("virtualmachine")), Response::Drain);
+        assert_eq!(to(&of("")), Response::Drain);
     }
 }

@@ -5,7 +5,6 @@ use crate::{
     decide::{Phase, Plan},
     fleet::{ClaimOnNode, Fleet, Node},
     reason::ReasonCode,
-    response::Response,
 };
 
 /// Another coordinator.
@@ -36,11 +35,12 @@ pub fn succession(fleet: &Fleet, plan: &Plan, own_node: &str, others: &[Standby]
     };
     let is_due = matches!(decision.phase, Phase::Cordoned | Phase::Draining | Phase::Drained)
         || matches!(decision.reason.code(), ReasonCode::Cordoning | ReasonCode::CordonDeferred);
-    if !is_due || !is_threatened(own) {
+    if !is_due || !fleet.has_finding(own) {
         return Succession::Stay;
     }
-    let lasts =
-        |other: &Standby| other.ready && fleet.nodes.get(&other.node).is_some_and(|node| is_safe(node));
+    let lasts = |other: &Standby| {
+        other.ready && fleet.nodes.get(&other.node).is_some_and(|node| is_safe(fleet, node))
+    };
     if others.iter().any(lasts) {
         return Succession::HandOver;
     }
@@ -50,13 +50,9 @@ pub fn succession(fleet: &Fleet, plan: &Plan, own_node: &str, others: &[Standby]
     if others.is_empty() && nothing_left { Succession::End } else { Succession::Stay }
 }
 
-fn is_threatened(node: &Node) -> bool {
-    node.own_events().iter().any(|event| Response::to(event) >= Response::Cordon)
-}
-
-fn is_safe(node: &Node) -> bool {
+fn is_safe(fleet: &Fleet, node: &Node) -> bool {
     let free = node.claim == ClaimOnNode::None && !node.unschedulable && !node.leaving;
-    free && node.readiness.ready && !is_threatened(node)
+    free && node.readiness.ready && !fleet.has_finding(node)
 }
 
 #[cfg(test)]
@@ -121,7 +117,8 @@ mod tests {
         let decide = |fleet: &Fleet, plan: &Plan, others: &[Standby]| succession(fleet, plan, "a", others);
         let calm = fleet(|_| {});
         assert_eq!(decide(&calm, &drained(), &[on("b", true)]), Succession::HandOver);
-        let deferred = plan_for_a(Phase::Noticed, Reason::CordonDeferred { cordoned: 1, limit: 1 });
+        let deferred =
+            plan_for_a(Phase::Noticed, Reason::CordonDeferred { cordoned: 1, limit: 1, of: String::new() });
         assert_eq!(decide(&calm, &deferred, &[on("b", true)]), Succession::HandOver);
         let idle = plan_for_a(Phase::Idle, Reason::NothingAnnounced);
         assert_eq!(decide(&calm, &idle, &[on("b", true)]), Succession::Stay);

@@ -23,6 +23,7 @@ pub(crate) fn node(vm_name: &str) -> Node {
         vm: vm(vm_name),
         covered: true,
         pool: "pool".into(),
+        labels: Arc::default(),
         opted_out: false,
         unschedulable: false,
         cordon_owner: None,

@@ -1,6 +1,6 @@
 //! What is kept of a Node: a fiftieth of the object.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::Node;
 use mechanic_plan::{
@@ -29,6 +29,7 @@ pub(crate) struct NodeView {
     pub(crate) vm: Option<VmReference>,
     pub(crate) covered: bool,
     pub(crate) pool: String,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) opted_out: bool,
     pub(crate) unschedulable: bool,
     pub(crate) cordon_owner: Option<CordonOwner>,
@@ -63,6 +64,7 @@ impl NodeView {
             vm: spec.and_then(|spec| spec.provider_id.as_deref()).and_then(VmReference::parse),
             covered: label("kubernetes.io/os") != Some("windows") && !virtual_node,
             pool: POOL_LABELS.into_iter().find_map(label).unwrap_or_default().to_owned(),
+            labels: Arc::new(labels.cloned().unwrap_or_default()),
             opted_out: label(OPT_OUT_LABEL).is_some_and(|value| value != "false"),
             unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
             cordon_owner: cordon_owner::of(&node.metadata),

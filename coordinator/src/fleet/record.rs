@@ -43,6 +43,7 @@ impl Record {
             vm: view.vm,
             covered: view.covered,
             pool: view.pool,
+            labels: view.labels,
             opted_out: view.opted_out,
             unschedulable: view.unschedulable,
             cordon_owner: view.cordon_owner,
@@ -73,6 +74,10 @@ impl Record {
         node.vm = view.vm;
         node.covered = view.covered;
         node.pool = view.pool;
+        // Most news of a Node is about something else; snapshots share what stays.
+        if node.labels != view.labels {
+            node.labels = view.labels;
+        }
         node.opted_out = view.opted_out;
         node.unschedulable = view.unschedulable;
         node.cordon_owner = view.cordon_owner;

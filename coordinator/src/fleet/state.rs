@@ -219,6 +219,7 @@ mod tests {
             ),
             covered: true,
             pool: String::new(),
+            labels: Arc::default(),
             opted_out: false,
             unschedulable: false,
             cordon_owner: None,

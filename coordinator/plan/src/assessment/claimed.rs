@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Assessment, Wish, WishKind, hold, phase_of, to_drain, why_not_acted_on};
+use super::{Assessment, Wish, WishKind, hold, phase_of};
 use crate::{
     claim::{Claim, ClaimPhase, ClaimedEvent},
     coverage::Coverage,
@@ -52,7 +52,7 @@ impl Assessment<'_> {
             .filter(|_| distrusted.is_none())
             .filter(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed))
             .collect();
-        let drain = to_drain(&active);
+        let drain = self.to_drain(&active);
         // What must leave may differ for a new event, and it is known as new but once: back to where a drain begins,
         // whether or not one may begin now.
         if on_node.phase == ClaimPhase::Drained
@@ -88,8 +88,11 @@ impl Assessment<'_> {
 
     /// An event that the node would be claimed for again in no time.
     fn due_soon(&self) -> Option<&ScheduledEvent> {
-        let lead_time = self.fleet.config.lead_time + WORTH_GIVING_BACK;
-        self.events_to_act_on().find(|event| is_due(event, self.now.wall, lead_time, self.needed))
+        let is_due_soon = |event: &&ScheduledEvent| {
+            let lead_time = self.lead_time(event) + WORTH_GIVING_BACK;
+            is_due(event, self.now.wall, lead_time, self.needed)
+        };
+        self.events_to_act_on().find(is_due_soon)
     }
 
     /// All events of the claim are over; `next` is another that is due soon.
@@ -106,7 +109,7 @@ impl Assessment<'_> {
             return decision;
         }
         if let Some(event) = next {
-            let mut decision = self.decision(phase_of(on_node), why_not_acted_on(event));
+            let mut decision = self.decision(phase_of(on_node), self.why_not_acted_on(event));
             decision.drain = DrainOrder::Look(self.departure(&[event]));
             // What it names is over, and still says why the node is held until the next is due.
             let mut held = claim.clone();
@@ -157,14 +160,14 @@ impl Assessment<'_> {
             Reason::WaitingForProbe
         } else if claim.phase == ClaimPhase::Drained && !active.is_empty() {
             drained(claim)
-        } else if let Some(reason) = self.held_back().filter(|_| !to_drain(active).is_empty()) {
+        } else if let Some(reason) = self.held_back().filter(|_| !self.to_drain(active).is_empty()) {
             reason
         } else if let Some(event) = active.first() {
             Reason::CordonedOnly { event_type: event.event_type.clone(), status: event.status.clone() }
         } else if let Some(missing) = missing {
             Reason::WaitingForProof(missing)
         } else {
-            self.own_events().next().map_or(Reason::WaitingForProbe, why_not_acted_on)
+            self.own_events().next().map_or(Reason::WaitingForProbe, |event| self.why_not_acted_on(event))
         }
     }
 

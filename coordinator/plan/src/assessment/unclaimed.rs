@@ -1,6 +1,6 @@
 //! A node that mechanic doesn't hold: shall it?
 
-use super::{Assessment, Wish, WishKind, to_drain, why_not_acted_on};
+use super::{Assessment, Wish, WishKind};
 use crate::{
     claim::Claim,
     coverage::Coverage,
@@ -9,7 +9,6 @@ use crate::{
     event::ScheduledEvent,
     neighbours::Hint,
     reason::Reason,
-    response::Response,
 };
 
 impl<'a> Assessment<'a> {
@@ -29,15 +28,15 @@ impl<'a> Assessment<'a> {
         };
         let events: Vec<&ScheduledEvent> = self.events_to_act_on().collect();
         let due: Vec<&ScheduledEvent> = events.iter().copied().filter(|event| self.is_due(event)).collect();
-        let drain = to_drain(&events);
-        let mut decision = self.decision(Phase::Noticed, why_not_acted_on(first));
+        let drain = self.to_drain(&events);
+        let mut decision = self.decision(Phase::Noticed, self.why_not_acted_on(first));
         if !drain.is_empty() {
             decision.drain = DrainOrder::Look(self.departure(&drain));
         }
         if due.is_empty() {
             return (decision, None);
         }
-        decision.warnings.extend(self.at_risk(&to_drain(&due)));
+        decision.warnings.extend(self.at_risk(&self.to_drain(&due)));
         let vm = self.node.probe.as_ref().and_then(|probe| Some((probe, probe.vm.as_ref()?)));
         if let Some(reason) = self.held_back() {
             decision.reason = reason;
@@ -76,7 +75,7 @@ impl<'a> Assessment<'a> {
     /// What matters most, and of that the soonest.
     fn most_urgent_event(&self) -> Option<&'a ScheduledEvent> {
         let urgency = |event: &&ScheduledEvent| {
-            (std::cmp::Reverse(Response::to(event)), time_left(event, self.now.wall))
+            (std::cmp::Reverse(self.response(event)), time_left(event, self.now.wall))
         };
         self.own_events().min_by_key(urgency)
     }

@@ -7,12 +7,16 @@ const ALIKE: f64 = 0.6;
 
 /// Says that there is no such key, and which one may be meant.
 pub(super) fn no_such_key(key: &str) -> String {
-    let alike = |name: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), name);
-    let nearest = KEYS.into_iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-    match nearest.filter(|name| alike(name) >= ALIKE) {
-        Some(name) => format!("there is no such key; `{name}` may be meant"),
-        None => "there is no such key".to_owned(),
-    }
+    format!("there is no such key{}", may_be_meant(key, KEYS))
+}
+
+/// The end of a sentence about a word that is none of `names`: the one that is most like it, if one is.
+pub(crate) fn may_be_meant(word: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+    let word = word.to_lowercase();
+    let alike = |name: &str| strsim::normalized_damerau_levenshtein(&word, &name.to_lowercase());
+    let nearest = names.into_iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    let meant = nearest.filter(|name| alike(name) >= ALIKE);
+    meant.map(|name| format!("; `{name}` may be meant")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -43,6 +43,16 @@ pub(super) trait Value: Sized {
     fn parse(text: &str) -> Result<Self, String>;
 }
 
+/// Reads an amount, or says what it would have to be.
+pub(crate) fn read_amount(text: &str) -> Result<Amount, String> {
+    Value::parse(text)
+}
+
+/// Reads a duration, or says what it would have to be.
+pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
+    Value::parse(text)
+}
+
 impl Value for bool {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| format!("`{text}` is neither true nor false"))
@@ -87,6 +97,53 @@ impl Value for BTreeSet<EventType> {
         };
         words.map(event_type).collect()
     }
+}
+
+/// What each kind of value is for a JSON schema, and for a person (the title).
+#[cfg(test)]
+pub(crate) mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    macro_rules! kind {
+        ($name:ident, $schema:tt) => {
+            pub(crate) struct $name;
+
+            impl JsonSchema for $name {
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+
+                fn inline_schema() -> bool {
+                    true
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!($schema)
+                }
+            }
+        };
+    }
+
+    kind!(Flag, { "title": "`true` or `false`", "type": "string", "enum": ["true", "false"] });
+    kind!(Time, { "title": "a duration up to 14 days, such as `45s`, `10m` or `1h30m`", "type": "string" });
+    kind!(Share, {
+        "title": "a number from 1, or a share from `1%` to `100%`",
+        "type": "string",
+        "pattern": "^([1-9][0-9]*|([1-9][0-9]?|100)%)$",
+    });
+    kind!(ShareOrNumber, {
+        "title": "a number from 1, or a share from `1%` to `100%`",
+        "type": ["string", "integer"],
+        "minimum": 1,
+        "pattern": "^([1-9][0-9]*|([1-9][0-9]?|100)%)$",
+    });
+    kind!(Destroying, {
+        "title": "`Preempt`, `Terminate` or both, with a comma",
+        "type": "string",
+        "pattern": "^( *(Preempt|Terminate) *(,|$))*$",
+    });
 }
 
 #[cfg(test)]

@@ -53,7 +53,10 @@ pub fn classify(pod: &Pod, surroundings: &Surroundings, leaving: Wave) -> Verdic
     let mut kept_by = kept_by.into_iter().filter(|(is_so, ..)| *is_so);
     if let Some((.., verdict)) = kept_by.clone().find(|(_, fate, _)| *fate == Fate::Stay) {
         verdict
-    } else if pod.held_by_budget && departure.last_call.is_some_and(|call| call.is_due(pod.grace, *now)) {
+    } else if pod.held_by_budget
+        && fates.last_call
+        && departure.last_call.is_some_and(|call| call.is_due(pod.grace, *now))
+    {
         Verdict::LastCall
     } else if departure.urgent {
         Verdict::Evict

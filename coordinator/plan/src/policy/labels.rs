@@ -4,28 +4,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// As it is written: `matchLabels`, `matchExpressions`.
+/// Labels, as Kubernetes selects them. At least one of both; all that is said must be so.
 #[derive(Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct LabelSelector {
+    /// Labels and their values.
     match_labels: BTreeMap<String, String>,
+    /// What is said of labels.
     match_expressions: Vec<Expression>,
 }
 
+/// What is said of one label.
 #[derive(Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Expression {
+    /// The label.
     key: String,
+    /// What its value must be.
     operator: Operator,
+    /// Of `In` and `NotIn`, and of no other.
     #[serde(default)]
     values: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 enum Operator {
+    /// One of the values.
     In,
+    /// None of the values, or there is no such label.
     NotIn,
+    /// Any value.
     Exists,
+    /// There is no such label.
     DoesNotExist,
 }
 
@@ -96,7 +109,7 @@ impl Labels {
 }
 
 /// What Kubernetes takes as a label.
-fn is_label<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
+pub(super) fn is_label<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
     if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {

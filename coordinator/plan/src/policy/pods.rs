@@ -1,15 +1,16 @@
 //! Rules for pods that would lose something by leaving: by event type, namespace and label.
 
-use std::collections::BTreeSet;
+use serde::Deserialize;
 
-use serde::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
-
-use super::labels::{LabelSelector, Labels};
+use super::{
+    labels::{LabelSelector, Labels},
+    rules::{self, KnownEvent, Named, Rule, WrittenRules, present},
+};
 use crate::{event::EventType, pods::Pod};
 
 /// What becomes of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Fate {
     /// It is never moved.
     Stay,
@@ -29,6 +30,8 @@ pub struct Fates {
     pub empty_dir: Fate,
     /// It asks by an annotation not to be moved.
     pub annotated: Fate,
+    /// Whether a last call may delete it, where those are allowed.
+    pub last_call: bool,
 }
 
 /// The rules, no two of which say different things of one pod.
@@ -37,68 +40,55 @@ pub struct PodPolicy {
     rules: Vec<PodRule>,
 }
 
-pub(super) type PodRules = Vec<Spanned<WrittenRule>>;
+pub(super) type PodRules = WrittenRules<WrittenPodRule>;
 
-/// A rule as it is written. What is absent matches everything, or leaves the default as it is.
+/// What becomes of pods that would lose something by leaving. At least one of `unmanaged`, `emptyDir`, `annotated` and
+/// `lastCall`; what is absent of them stays as it is.
 #[derive(Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "PodRule"))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct WrittenRule {
+pub(super) struct WrittenPodRule {
+    /// Types of events; where a node has several, the costliest counts. Absent: all.
     #[serde(default, deserialize_with = "present")]
-    events: Option<Vec<PodEvent>>,
+    events: Option<Vec<KnownEvent>>,
+    /// Names of namespaces. Absent: all.
     #[serde(default, deserialize_with = "present")]
     namespaces: Option<Vec<String>>,
+    /// Labels of pods. Absent: all pods.
     #[serde(default, deserialize_with = "present")]
     pod_selector: Option<LabelSelector>,
+    /// What becomes of a pod that no controller would bring back elsewhere. Absent: Stay on Freeze and Reboot, which it
+    /// outlives; else Leave.
+    #[serde(default, deserialize_with = "present")]
     unmanaged: Option<Fate>,
+    /// Of a pod with an `emptyDir`, which an eviction deletes. Absent: Stay on Freeze and Reboot, which keep it; else
+    /// Leave.
+    #[serde(default, deserialize_with = "present")]
     empty_dir: Option<Fate>,
+    /// Of a pod that asks not to be moved: `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`,
+    /// `karpenter.sh/do-not-disrupt: "true"`. Absent: Stay on Freeze and Reboot; else Wait.
+    #[serde(default, deserialize_with = "present")]
     annotated: Option<Fate>,
-}
-
-/// A key with nothing behind it is a slip, and not the same as no key: that would be all.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// The types of events that pods are moved for.
-#[derive(Clone, Copy, Deserialize)]
-enum PodEvent {
-    Freeze,
-    Reboot,
-    Redeploy,
-    Preempt,
-    Terminate,
+    /// Whether a last call may delete the pod, where `last-call` of the ConfigMap allows one. Absent: true.
+    #[serde(default, deserialize_with = "present")]
+    last_call: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PodRule {
-    /// `None`: all.
-    events: Option<BTreeSet<EventType>>,
-    /// `None`: all.
-    namespaces: Option<BTreeSet<String>>,
+    events: Named<EventType>,
+    namespaces: Named<String>,
     labels: Labels,
     unmanaged: Option<Fate>,
     empty_dir: Option<Fate>,
     annotated: Option<Fate>,
+    last_call: Option<bool>,
 }
 
 impl PodPolicy {
     /// Takes the rules, or says which of them makes no sense.
     pub(super) fn of(written: PodRules) -> Result<Self, String> {
-        let mut rules: Vec<(u64, PodRule)> = Vec::with_capacity(written.len());
-        for Spanned { value, referenced, .. } in written {
-            let line = referenced.line();
-            let rule = PodRule::of(value).map_err(|why| format!("{why} at line {line}"))?;
-            if let Some((other, what)) =
-                rules.iter().find_map(|(line, other)| rule.contradicts(other).map(|what| (line, what)))
-            {
-                return Err(format!(
-                    "the rules at line {other} and at line {line} say different things of `{what}` where both \
-                     match; name other events, namespaces or labels in one of them"
-                ));
-            }
-            rules.push((line, rule));
-        }
-        Ok(Self { rules: rules.into_iter().map(|(_, rule)| rule).collect() })
+        Ok(Self { rules: rules::read(written)? })
     }
 
     /// What becomes of `pod` on `event`.
@@ -109,6 +99,7 @@ impl PodPolicy {
             fates.unmanaged = rule.unmanaged.unwrap_or(fates.unmanaged);
             fates.empty_dir = rule.empty_dir.unwrap_or(fates.empty_dir);
             fates.annotated = rule.annotated.unwrap_or(fates.annotated);
+            fates.last_call = rule.last_call.unwrap_or(fates.last_call);
         }
         fates
     }
@@ -118,60 +109,63 @@ impl Fates {
     /// Where the machine keeps its disks, what would lose something by leaving stays; where it doesn't, staying saves
     /// nothing but time.
     fn usual(event: EventType) -> Self {
-        if event.keeps_disks() {
-            Self { unmanaged: Fate::Stay, empty_dir: Fate::Stay, annotated: Fate::Stay }
-        } else {
-            Self { unmanaged: Fate::Leave, empty_dir: Fate::Leave, annotated: Fate::Wait }
-        }
+        let (kept, asked) =
+            if event.keeps_disks() { (Fate::Stay, Fate::Stay) } else { (Fate::Leave, Fate::Wait) };
+        Self { unmanaged: kept, empty_dir: kept, annotated: asked, last_call: true }
     }
 }
 
 impl PodRule {
-    fn of(written: WrittenRule) -> Result<Self, String> {
-        let WrittenRule { events, namespaces, pod_selector, unmanaged, empty_dir, annotated } = written;
-        if [unmanaged, empty_dir, annotated].iter().all(Option::is_none) {
+    fn matches(&self, pod: &Pod, event: EventType) -> bool {
+        self.events.contains(&event)
+            && self.namespaces.contains(&pod.namespace)
+            && self.labels.match_all(&pod.labels)
+    }
+}
+
+impl Rule for PodRule {
+    type Written = WrittenPodRule;
+    const APART_BY: &'static str = "events, namespaces or labels";
+
+    fn of(written: WrittenPodRule) -> Result<Self, String> {
+        let WrittenPodRule { events, namespaces, pod_selector, unmanaged, empty_dir, annotated, last_call } =
+            written;
+        let rule = Self {
+            events: Named::of(events)?,
+            namespaces: Named::of(namespaces)?,
+            labels: pod_selector.map(Labels::of).transpose()?.unwrap_or_default(),
+            unmanaged,
+            empty_dir,
+            annotated,
+            last_call,
+        };
+        if rule.says().is_empty() {
             return Err(
-                "a rule says nothing: give it `unmanaged`, `emptyDir` or `annotated`, as Stay, Wait or Leave"
+                "a rule says nothing: give it `unmanaged`, `emptyDir` or `annotated`, as Stay, Wait or \
+                        Leave, or `lastCall`"
                     .to_owned(),
             );
         }
-        let events: Option<BTreeSet<EventType>> =
-            events.map(|events| events.into_iter().map(EventType::from).collect());
-        let namespaces: Option<BTreeSet<String>> =
-            namespaces.map(|namespaces| namespaces.into_iter().collect());
-        if events.as_ref().is_some_and(BTreeSet::is_empty)
-            || namespaces.as_ref().is_some_and(BTreeSet::is_empty)
-        {
-            return Err(
-                "a rule with an empty list matches nothing; leave the key out to match all".to_owned()
-            );
-        }
-        if let Some(name) = namespaces.iter().flatten().find(|name| !is_namespace(name)) {
+        if let Some(name) = rule.namespaces.names().find(|name| !is_namespace(name)) {
             return Err(format!("`{name}` is no name that a namespace can have"));
         }
-        let labels = pod_selector.map(Labels::of).transpose()?.unwrap_or_default();
-        Ok(Self { events, namespaces, labels, unmanaged, empty_dir, annotated })
+        Ok(rule)
     }
 
-    fn matches(&self, pod: &Pod, event: EventType) -> bool {
-        self.events.as_ref().is_none_or(|events| events.contains(&event))
-            && self.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(&pod.namespace))
-            && self.labels.match_all(&pod.labels)
+    fn is_apart_from(&self, other: &Self) -> bool {
+        self.events.is_apart_from(&other.events)
+            || self.namespaces.is_apart_from(&other.namespaces)
+            || self.labels.are_apart(&other.labels)
     }
 
-    /// The key of which both say different things though one pod may match both.
-    fn contradicts(&self, other: &Self) -> Option<&'static str> {
-        let apart = are_apart(self.events.as_ref(), other.events.as_ref())
-            || are_apart(self.namespaces.as_ref(), other.namespaces.as_ref())
-            || self.labels.are_apart(&other.labels);
+    fn says(&self) -> Vec<(&'static str, String)> {
         let said = [
-            ("unmanaged", self.unmanaged, other.unmanaged),
-            ("emptyDir", self.empty_dir, other.empty_dir),
-            ("annotated", self.annotated, other.annotated),
+            ("unmanaged", self.unmanaged.map(|fate| format!("{fate:?}"))),
+            ("emptyDir", self.empty_dir.map(|fate| format!("{fate:?}"))),
+            ("annotated", self.annotated.map(|fate| format!("{fate:?}"))),
+            ("lastCall", self.last_call.map(|may| may.to_string())),
         ];
-        let mut differ =
-            said.into_iter().filter(|(_, one, two)| one.is_some() && two.is_some() && one != two);
-        differ.next().filter(|_| !apart).map(|(key, ..)| key)
+        said.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 }
 
@@ -179,22 +173,6 @@ impl PodRule {
 fn is_namespace(name: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
-}
-
-fn are_apart<T: Ord>(one: Option<&BTreeSet<T>>, two: Option<&BTreeSet<T>>) -> bool {
-    one.zip(two).is_some_and(|(one, two)| one.is_disjoint(two))
-}
-
-impl From<PodEvent> for EventType {
-    fn from(event: PodEvent) -> Self {
-        match event {
-            PodEvent::Freeze => Self::Freeze,
-            PodEvent::Reboot => Self::Reboot,
-            PodEvent::Redeploy => Self::Redeploy,
-            PodEvent::Preempt => Self::Preempt,
-            PodEvent::Terminate => Self::Terminate,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, EventType, Wave};
+use mechanic_plan::{Amount, Claim, ClaimOnNode, Config, EventType, Policy, Wave};
 
 use crate::world::{
     Announcement, Budget, Change, ConditionSays, Faults, Impact, Random, START, Workload, World, rfc_1123,
@@ -117,6 +117,13 @@ fn config(random: &mut Random, troubled: bool) -> Config {
     }
     if random.one_in(3) {
         config.last_call = [EventType::Preempt, EventType::Terminate].into();
+    }
+    if random.one_in(3) {
+        let (drains, cordons) = (random.index(2) + 1, random.pick(&["1", "34%", "100%"]));
+        let budget = format!(
+            "budgets: [{{name: each-pool, each: Pool, maxConcurrentDrains: {drains}, maxCordoned: {cordons}}}]"
+        );
+        config.policy = Policy::parse(&budget).unwrap().into();
     }
     config
 }

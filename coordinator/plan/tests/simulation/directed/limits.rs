@@ -1,6 +1,6 @@
 //! The limits, where they bind.
 
-use mechanic_plan::{Amount, Config, ReasonCode};
+use mechanic_plan::{Amount, Config, Policy, ReasonCode};
 
 use super::{SOON, cluster, cluster_with, one_drain_at_once, run_with};
 use crate::world::{Announcement, Budget, Change, Impact, Workload};
@@ -161,4 +161,80 @@ fn a_cordon_that_is_on_its_way_counts() {
         let cordoned = (0..4).filter(|machine| run.is_cordoned(*machine)).count();
         assert_eq!(cordoned, 1, "seed {seed}");
     }
+}
+
+fn with_policy(text: &str) -> Config {
+    let policy = Policy::parse(text).unwrap();
+    let ten = Amount::Number(10);
+    Config { policy: policy.into(), max_concurrent_drains: ten, max_cordoned: ten, ..super::early() }
+}
+
+/// Two pools, of which each node has room for all.
+fn two_pools(config: Config) -> crate::world::World {
+    let mut world = crate::world::World::new(7, config);
+    for machine in 0..8 {
+        world.add_machine(if machine < 4 { "a" } else { "b" }, 30);
+    }
+    for pool in ["a", "b"] {
+        // Each drain is held for good, so that what runs can be counted.
+        world.add_workload(Workload::new(pool, 8).with_budget(Budget::MaxUnavailable(0)));
+    }
+    world
+}
+
+fn in_each_pool(is: impl Fn(usize) -> bool) -> [usize; 2] {
+    [0..4, 4..8].map(|machines| machines.filter(|machine| is(*machine)).count())
+}
+
+#[test]
+fn a_budget_of_the_policy_holds_beside_the_clusters_and_says_its_name() {
+    let all: Vec<usize> = (0..8).collect();
+    for (budget, drains) in [
+        ("{name: b-alone, pools: [b], maxConcurrentDrains: 1}", [4, 1]),
+        ("{name: pools, each: Pool, maxConcurrentDrains: 50%}", [2, 2]),
+        ("{name: together, maxConcurrentDrains: 3}", [3, 0]),
+        ("{name: elsewhere, pools: [c], maxConcurrentDrains: 1}", [4, 4]),
+    ] {
+        let world = two_pools(with_policy(&format!("budgets: [{budget}]")));
+        let mut run = run_with(world, [Announcement::new("Redeploy", &all, SOON, 900)]);
+        run.until(SOON + 60);
+        let draining = in_each_pool(|machine| run.is_draining(machine));
+        assert_eq!(draining.iter().sum::<usize>(), drains.iter().sum::<usize>(), "{budget}");
+        if drains[0] != 3 {
+            assert_eq!(draining, drains, "{budget}");
+        }
+        let waits = all.iter().find(|machine| run.reason(**machine) == ReasonCode::WaitingForSlot);
+        let Some(waits) = waits else { continue };
+        let sentence = run.plan[&run.world.machines[*waits].node].reason.to_string();
+        let name = budget.split([' ', ',']).nth(1).unwrap();
+        assert!(sentence.contains(&format!("of budget {name}")), "{sentence}");
+    }
+}
+
+#[test]
+fn cordons_and_nodes_out_of_use_are_counted_for_a_budget_of_the_policy_too() {
+    let all: Vec<usize> = (0..8).collect();
+    let world = two_pools(with_policy("budgets: [{name: b, pools: [b], maxCordoned: 25%}]"));
+    let mut run = run_with(world, [Announcement::new("Redeploy", &all, SOON, 900)]);
+    run.until(SOON + 60);
+    assert_eq!(in_each_pool(|machine| run.is_cordoned(machine)), [4, 1]);
+
+    let mut world = two_pools(with_policy("budgets: [{name: b, pools: [b], maxUnavailableNodes: 2}]"));
+    for machine in [1, 5, 6] {
+        world.now(Change::Cordon(machine));
+    }
+    let mut run = run_with(world, [Announcement::new("Redeploy", &[0, 4], SOON, 900)]);
+    run.until(SOON + 60);
+    assert_eq!((run.is_draining(0), run.reason(4)), (true, ReasonCode::TooManyUnavailable));
+}
+
+#[test]
+fn a_budget_of_the_policy_yields_to_emergencies_as_the_clusters_does() {
+    let spot: Vec<usize> = (0..4).collect();
+    let world =
+        two_pools(with_policy("budgets: [{name: a, pools: [a], maxConcurrentDrains: 1, maxCordoned: 1}]"));
+    let mut run = run_with(world, [Announcement::new("Preempt", &spot, SOON, 30)]);
+    run.until(SOON + 5);
+    assert_eq!(in_each_pool(|machine| run.is_cordoned(machine)), [4, 0]);
+    assert_eq!(in_each_pool(|machine| run.is_draining(machine)), [2, 0], "50 % of the four that it is about");
 }

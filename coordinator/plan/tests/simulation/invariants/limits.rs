@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mechanic_plan::{ClaimOnNode, ClaimPhase, CordonOwner, EventType, NodeWrite, Plan};
+use mechanic_plan::{Amount, ClaimOnNode, ClaimPhase, CordonOwner, EventType, NodeBudget, NodeWrite, Plan};
 
 use super::{claim_on, is_worth_cordoning_for, needed_at_most, seconds_left, sent};
 use crate::world::{PodState, World, begins_drain};
@@ -45,6 +45,54 @@ pub(super) fn drains(world: &World) -> usize {
     (0..world.machines.len()).filter(|number| is_draining(world, *number)).count()
 }
 
+/// The budget that random policies have: one for each pool.
+fn pool_budget(world: &World) -> Option<&NodeBudget> {
+    world.fleet.config.policy.budgets.iter().find(|budget| budget.name == "each-pool")
+}
+
+fn nodes_of(world: &World, pool: &str) -> usize {
+    world.machines.iter().filter(|machine| machine.exists && machine.pool == pool).count()
+}
+
+fn drains_of(world: &World, pool: &str) -> usize {
+    let of_pool = |number: &usize| world.machines[*number].pool == pool && is_draining(world, *number);
+    (0..world.machines.len()).filter(of_pool).count()
+}
+
+fn drain_limit(world: &World, pool: &str) -> Option<usize> {
+    let max = pool_budget(world)?.max_concurrent_drains?;
+    Some(max.of(nodes_of(world, pool)))
+}
+
+/// Whether a node of `pool` could begin to be drained.
+pub(super) fn has_slot(world: &World, pool: &str) -> bool {
+    drains(world) < world.fleet.config.max_concurrent_drains.of(world.fleet.nodes.len())
+        && drain_limit(world, pool).is_none_or(|limit| drains_of(world, pool) < limit)
+}
+
+/// The limits that a policy has for each pool.
+pub(super) fn drains_of_a_pool_begin_within_their_limit(world: &World, plan: &Plan) {
+    let mut begin = BTreeMap::<&str, (usize, bool, &str)>::new();
+    for (number, name, write) in sent(world, plan) {
+        if begins_drain(world.node(number), write) {
+            let (count, emergency, _) = begin.entry(&world.machines[number].pool).or_insert((0, false, name));
+            (*count, *emergency) = (*count + 1, *emergency || is_emergency(world, number));
+        }
+    }
+    for (pool, (count, emergency, name)) in begin {
+        let Some(limit) = drain_limit(world, pool) else { continue };
+        let in_emergency = world.fleet.config.emergency_concurrent_drains.of(nodes_of(world, pool));
+        let (running, limit) =
+            (drains_of(world, pool), if emergency { limit.max(in_emergency) } else { limit });
+        if running + count > limit {
+            world.broken(
+                name,
+                &format!("{count} drains of {pool} begin beside {running}, the limit is {limit}"),
+            );
+        }
+    }
+}
+
 pub(super) fn drains_begin_within_their_limits(world: &World, plan: &Plan) {
     let begin = sent(world, plan).filter(|(number, _, write)| begins_drain(world.node(*number), write));
     let (emergencies, usual): (Vec<_>, Vec<_>) = begin.partition(|(number, ..)| is_emergency(world, *number));
@@ -81,8 +129,10 @@ pub(super) fn cordoned(world: &World) -> BTreeMap<&str, usize> {
 }
 
 pub(super) fn cordon_limit(world: &World, pool: &str) -> usize {
-    let nodes = world.machines.iter().filter(|machine| machine.exists && machine.pool == pool).count();
-    world.fleet.config.max_cordoned.of_rounded_up(nodes)
+    let nodes = nodes_of(world, pool);
+    let of = |max: Amount| max.of_rounded_up(nodes);
+    let budget = pool_budget(world).and_then(|budget| budget.max_cordoned).map_or(usize::MAX, of);
+    budget.min(of(world.fleet.config.max_cordoned))
 }
 
 pub(super) fn cordons_are_made_within_their_limit(world: &World, plan: &Plan) {

@@ -25,6 +25,7 @@ impl Invariants {
     /// Before anything is carried out.
     pub(crate) fn check_decisions(&mut self, world: &World, plan: &Plan) {
         limits::drains_begin_within_their_limits(world, plan);
+        limits::drains_of_a_pool_begin_within_their_limit(world, plan);
         limits::cordons_are_made_within_their_limit(world, plan);
         limits::no_drain_begins_with_too_many_nodes_out_of_use(world, plan);
         evictions::nothing_begins_where_somebody_forbids_it(world, plan);

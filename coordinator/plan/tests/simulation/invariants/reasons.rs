@@ -55,8 +55,8 @@ impl Reasons {
             let code = decision.reason.code();
             let pool = &world.machines[world.numbers[name]].pool;
             let limited = match code {
-                ReasonCode::WaitingForSlot | ReasonCode::TooManyUnavailable => String::new(),
-                ReasonCode::CordonDeferred => pool.clone(),
+                ReasonCode::TooManyUnavailable => String::new(),
+                ReasonCode::WaitingForSlot | ReasonCode::CordonDeferred => pool.clone(),
                 _ => continue,
             };
             let key = (code, limited);
@@ -99,9 +99,7 @@ impl Reasons {
 fn has_room(world: &World, code: ReasonCode, pool: &str) -> bool {
     let nodes = world.fleet.nodes.len();
     match code {
-        ReasonCode::WaitingForSlot => {
-            limits::drains(world) < world.fleet.config.max_concurrent_drains.of(nodes)
-        }
+        ReasonCode::WaitingForSlot => limits::has_slot(world, pool),
         ReasonCode::TooManyUnavailable => {
             limits::out_of_use(world) < world.fleet.config.max_unavailable_nodes.of(nodes)
         }

@@ -98,6 +98,7 @@ impl World {
             vm: reference(&machine.vm),
             covered: true,
             pool: machine.pool.clone(),
+            labels: Arc::default(),
             opted_out: false,
             unschedulable: false,
             cordon_owner: None,

@@ -1,0 +1,135 @@
+//! What all rules have in common: they are written as a list, each says for what it is, and no two say different things
+//! of one.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
+
+use crate::event::EventType;
+
+/// Rules as they are written, each with its place in the text.
+pub(super) type WrittenRules<W> = Vec<Spanned<W>>;
+
+/// A rule that was read.
+pub(super) trait Rule: Sized {
+    /// How it is written.
+    type Written;
+    /// By what two rules can be told apart, for a person who has to.
+    const APART_BY: &'static str;
+
+    /// Reads it, or says why it makes no sense.
+    fn of(written: Self::Written) -> Result<Self, String>;
+
+    /// Whether nothing can match both.
+    fn is_apart_from(&self, other: &Self) -> bool;
+
+    /// What it says, by the keys that say it.
+    fn says(&self) -> Vec<(&'static str, String)>;
+}
+
+/// Takes the rules, or says which of them makes no sense.
+pub(super) fn read<R: Rule>(written: WrittenRules<R::Written>) -> Result<Vec<R>, String> {
+    let mut rules: Vec<(u64, R)> = Vec::with_capacity(written.len());
+    for Spanned { value, referenced, .. } in written {
+        let line = referenced.line();
+        let rule = R::of(value).map_err(|why| format!("{why} at line {line}"))?;
+        let disputed = |(_, other): &&(u64, R)| disputed(&rule, other).is_some();
+        if let Some((before, other)) = rules.iter().find(disputed)
+            && let Some(key) = self::disputed(&rule, other)
+        {
+            let apart_by = R::APART_BY;
+            return Err(format!(
+                "the rules at line {before} and at line {line} say different things of `{key}` where both match; \
+                 name other {apart_by} in one of them"
+            ));
+        }
+        rules.push((line, rule));
+    }
+    Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+}
+
+/// The key of which both say different things though something may match both.
+fn disputed<R: Rule>(one: &R, other: &R) -> Option<&'static str> {
+    if one.is_apart_from(other) {
+        return None;
+    }
+    let said = other.says();
+    let differs = |(key, value): &(&str, String)| said.iter().any(|(of, is)| of == key && is != value);
+    one.says().into_iter().find(differs).map(|(key, _)| key)
+}
+
+/// A key with nothing behind it is a slip, and not the same as no key: that would be all.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The types of events that mechanic knows.
+#[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EventType"))]
+pub(super) enum KnownEvent {
+    /// A pause of some seconds.
+    Freeze,
+    /// Memory is lost, the machine comes back.
+    Reboot,
+    /// The machine moves; ephemeral disks are lost.
+    Redeploy,
+    /// A Spot machine is taken away, half a minute after the notice.
+    Preempt,
+    /// The machine is deleted on somebody's request.
+    Terminate,
+}
+
+/// What is named, of all that there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named<T>(Option<BTreeSet<T>>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Ord> Named<T> {
+    /// Nothing written is all; an empty list is a slip.
+    pub(super) fn of<W: Into<T>>(written: Option<Vec<W>>) -> Result<Self, String> {
+        let named: Option<BTreeSet<T>> = written.map(|names| names.into_iter().map(Into::into).collect());
+        if named.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(
+                "a rule with an empty list matches nothing; leave the key out to match all".to_owned()
+            );
+        }
+        Ok(Self(named))
+    }
+
+    /// Those that are named one by one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+
+    pub(super) fn contains<Q: Ord + ?Sized>(&self, one: &Q) -> bool
+    where
+        T: std::borrow::Borrow<Q>,
+    {
+        self.0.as_ref().is_none_or(|named| named.contains(one))
+    }
+
+    /// Whether nothing is named by both.
+    pub(super) fn is_apart_from(&self, other: &Self) -> bool {
+        self.0.as_ref().zip(other.0.as_ref()).is_some_and(|(one, two)| one.is_disjoint(two))
+    }
+}
+
+impl From<KnownEvent> for EventType {
+    fn from(event: KnownEvent) -> Self {
+        match event {
+            KnownEvent::Freeze => Self::Freeze,
+            KnownEvent::Reboot => Self::Reboot,
+            KnownEvent::Redeploy => Self::Redeploy,
+            KnownEvent::Preempt => Self::Preempt,
+            KnownEvent::Terminate => Self::Terminate,
+        }
+    }
+}
