@@ -22,6 +22,7 @@ mod mounted_certificates;
 mod odd_pods;
 mod overlays;
 mod people;
+mod policy;
 mod rbac;
 mod readme;
 mod release;

@@ -1,0 +1,96 @@
+//! Rules that people write for nodes and their events, on the whole system.
+
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use mechanic_proto::v1::{ExplainNodeRequest, NodeStatus, fleet_service_client::FleetServiceClient};
+use mechanic_sandbox::workloads::Workload;
+use serde_json::json;
+
+use crate::support::{House, with_token};
+
+const POLICY: &str = "
+events:
+- nodeSelector: {matchLabels: {team: still}}
+  respond: Cordon
+- nodeSelector: {matchLabels: {team: calm}}
+  respond: Tolerate
+budgets:
+- name: one-by-one
+  pools: [userpool]
+  maxConcurrentDrains: 1
+optOutLabel: example.com/leave-alone
+";
+
+impl House {
+    async fn label(&self, node: &str, label: &str, value: &str) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"metadata": {"labels": {label: value}}}));
+        nodes.patch(node, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// What the leader says of a node.
+    async fn status(&self, node: &str, token: &str) -> NodeStatus {
+        let mut fleet = FleetServiceClient::new(self.channel(&self.leader().await).await);
+        let request = ExplainNodeRequest { node_name: node.to_owned() };
+        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().node.unwrap()
+    }
+
+    async fn wait_for_reason(&self, node: &str, token: &str, reason: &str) -> NodeStatus {
+        let look = async || Some(self.status(node, token).await).filter(|status| status.reason == reason);
+        self.wait(&format!("{node} is {reason}"), look).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_node_is_handled_by_the_rules_that_are_for_it_and_the_tightest_budget_counts() {
+    let house = House::with_nodes(7, 5).await;
+    house.configure(json!({"policy.yaml": POLICY})).await;
+    let nodes = house.nodes_without_coordinator();
+    let [still, calm, alone, first, second] = nodes[..5] else { panic!("{}", nodes.len()) };
+    house.label(&still.name, "team", "still").await;
+    house.label(&calm.name, "team", "calm").await;
+    house.label(&alone.name, "example.com/leave-alone", "true").await;
+    // Pods that take their time to start hold the first drain for long enough to look at the second.
+    let web = Workload::new("web", 14).spread().start_after(std::time::Duration::from_secs(3));
+    house.deploy(&web, Some(1)).await;
+    let token = house.viewer().await;
+
+    let events = [still, calm, alone, first, second].map(|node| house.announce_reboot(node));
+    let reason = async |node: &str, reason: &str| house.wait_for_reason(node, &token, reason).await;
+    reason(&still.name, "CordonedOnly").await;
+    reason(&calm.name, "Tolerated").await;
+    reason(&alone.name, "OptedOut").await;
+    let look = async || {
+        for node in [first, second] {
+            let status = house.status(&node.name, &token).await;
+            if status.reason == "WaitingForSlot" {
+                return Some(status.message);
+            }
+        }
+        None
+    };
+    let message = house.wait("one waits for the other", look).await;
+    assert!(message.contains("1 of at most 1 nodes of budget one-by-one"), "{message}");
+    for node in [first, second] {
+        house.wait_for_phase(&node.name, "drained").await;
+    }
+    for node in [calm, alone] {
+        assert_eq!(house.claim(&node.name).await, None, "{}", node.name);
+    }
+    assert_eq!(house.claim(&still.name).await.unwrap()["phase"], "cordoned");
+    // The rules go, and all that they have kept is done.
+    house.configure(json!({"policy.yaml": null})).await;
+    for node in [still, calm, alone] {
+        house.wait_for_phase(&node.name, "drained").await;
+    }
+    for event in &events {
+        house.remove(event);
+    }
+    for node in [still, calm, alone, first, second] {
+        house.wait_released(&node.name).await;
+    }
+    house.judge().await;
+}
