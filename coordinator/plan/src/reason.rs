@@ -235,7 +235,7 @@ impl fmt::Display for Reason {
             }
             Self::SeenByNeighbour { event_id, event_type, neighbour } => write!(
                 f,
-                "the probe on {neighbour} shows the {event_type} {event_id} for this node, whose own probe is silent; nothing is done on another's word"
+                "the probe on {neighbour} shows the {event_type} {event_id} for this node, whose own probe is silent; no pod is moved on another's word"
             ),
             Self::OptedOut => write!(f, "the node's label opts it out, so no cordon and no drain begins"),
             Self::Paused => write!(f, "mechanic is paused, so no cordon and no drain begins"),

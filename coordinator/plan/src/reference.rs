@@ -100,6 +100,7 @@ fn page(schema: &Value, defaults: &Accepted) -> String {
     let named = [
         ("Event types", "EventType"),
         ("Responses", "Response"),
+        ("A neighbour's word", "NeighboursWord"),
         ("Fates of pods", "Fate"),
         ("Counted apart by", "Each"),
         ("Operators", "Operator"),

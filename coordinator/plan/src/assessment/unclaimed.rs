@@ -24,7 +24,7 @@ impl<'a> Assessment<'a> {
             return (self.decision(Phase::Idle, reason), None);
         }
         let Some(first) = self.most_urgent_event() else {
-            return (self.nothing_of_its_own(hint), None);
+            return self.nothing_of_its_own(hint);
         };
         let events: Vec<&ScheduledEvent> = self.events_to_act_on().collect();
         let due: Vec<&ScheduledEvent> = events.iter().copied().filter(|event| self.is_due(event)).collect();
@@ -43,9 +43,7 @@ impl<'a> Assessment<'a> {
         } else if !self.is_report_fresh() {
             decision.reason = Reason::ReportTooOld;
         } else if let Some((probe, vm)) = vm {
-            let (epoch, was_unschedulable) = (self.fleet.epoch, self.node.unschedulable);
-            let mut claim = Claim::new(&self.node.uid, &vm.vm_id, &probe.boot_id, epoch, was_unschedulable);
-            claim.claimed_at = self.now.wall.to_string();
+            let mut claim = self.new_claim(&vm.vm_id, &probe.boot_id);
             for event in &due {
                 self.note(&mut claim, event);
             }
@@ -58,18 +56,36 @@ impl<'a> Assessment<'a> {
         (decision, None)
     }
 
-    fn nothing_of_its_own(&self, hint: Option<Hint<'_>>) -> Decision {
-        match hint {
-            None => self.decision(Phase::Idle, Reason::NothingAnnounced),
-            Some(Hint { neighbour, event }) => {
-                let reason = Reason::SeenByNeighbour {
-                    event_id: event.event_id.clone(),
-                    event_type: event.event_type.clone(),
-                    neighbour: neighbour.to_owned(),
-                };
-                self.decision(Phase::Noticed, reason)
-            }
+    fn nothing_of_its_own(&self, hint: Option<Hint<'_>>) -> (Decision, Option<Wish>) {
+        let Some(Hint { neighbour, event }) = hint else {
+            return (self.decision(Phase::Idle, Reason::NothingAnnounced), None);
+        };
+        let reason = Reason::SeenByNeighbour {
+            event_id: event.event_id.clone(),
+            event_type: event.event_type.clone(),
+            neighbour: neighbour.to_owned(),
+        };
+        let mut decision = self.decision(Phase::Noticed, reason);
+        let trusts = self.fleet.config.policy.events.trusts_neighbours(self.node, event);
+        if !trusts || !self.is_due(event) {
+            return (decision, None);
         }
+        if let Some(reason) = self.held_back() {
+            decision.reason = reason;
+            return (decision, None);
+        }
+        // Nobody has said which machine and boot are behind the Node: its own probe will.
+        let mut claim = self.new_claim("", "");
+        self.note(&mut claim, event);
+        let wish = (!claim.events.is_empty()).then(|| self.wish(WishKind::Cordon, claim, &[event]));
+        (decision, wish)
+    }
+
+    fn new_claim(&self, vm_id: &str, boot_id: &str) -> Claim {
+        let (epoch, was_unschedulable) = (self.fleet.epoch, self.node.unschedulable);
+        let mut claim = Claim::new(&self.node.uid, vm_id, boot_id, epoch, was_unschedulable);
+        claim.claimed_at = self.now.wall.to_string();
+        claim
     }
 
     /// What matters most, and of that the soonest.

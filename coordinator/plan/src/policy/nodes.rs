@@ -61,8 +61,8 @@ pub struct EventPolicy {
 
 pub(super) type EventRules = WrittenRules<WrittenEventRule>;
 
-/// What is done about events of nodes. At least one of `respond`, `toleratedFreeze`, `liveMigration` and `leadTime`; what
-/// is absent of them stays as it is.
+/// What is done about events of nodes. At least one of `respond`, `toleratedFreeze`, `liveMigration`, `leadTime` and
+/// `neighboursWord`; what is absent of them stays as it is.
 #[derive(Clone, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EventRule"))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -94,6 +94,19 @@ pub(super) struct WrittenEventRule {
     #[cfg_attr(test, schemars(with = "crate::config::schema::Time"))]
     #[serde(default, deserialize_with = "present")]
     lead_time: Option<String>,
+    /// What is done about an event that only another machine's probe shows, while the node's own is silent. No pod is
+    /// moved on another's word. Absent: Show.
+    #[serde(default, deserialize_with = "present")]
+    neighbours_word: Option<NeighboursWord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+enum NeighboursWord {
+    /// It is shown.
+    Show,
+    /// No new pods, until no neighbour shows it any more, or the node's own probe says what is so.
+    Cordon,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -115,6 +128,7 @@ struct EventRule {
     tolerated_freeze: Option<Duration>,
     live_migration: Option<Response>,
     lead_time: Option<Duration>,
+    neighbours_word: Option<NeighboursWord>,
 }
 
 impl EventPolicy {
@@ -140,6 +154,13 @@ impl EventPolicy {
         self.about(node, event).find_map(|rule| rule.lead_time)
     }
 
+    /// Whether `node` is cordoned for an event that only another machine's probe shows.
+    #[must_use]
+    pub fn trusts_neighbours(&self, node: &Node, event: &ScheduledEvent) -> bool {
+        let word = self.about(node, event).find_map(|rule| rule.neighbours_word);
+        word == Some(NeighboursWord::Cordon) && self.response(node, event) >= Response::Cordon
+    }
+
     fn about(&self, node: &Node, event: &ScheduledEvent) -> impl Iterator<Item = &EventRule> {
         let event_type = event.event_type();
         self.rules.iter().filter(move |rule| rule.events.contains(&event_type) && rule.nodes.contain(node))
@@ -160,6 +181,7 @@ impl Rule for EventRule {
             tolerated_freeze,
             live_migration,
             lead_time,
+            neighbours_word,
         } = written;
         let duration = |key: &str, text: Option<String>| {
             text.map(|text| read_duration(&text).map_err(|why| format!("`{key}`: {why}"))).transpose()
@@ -171,10 +193,12 @@ impl Rule for EventRule {
             tolerated_freeze: duration("toleratedFreeze", tolerated_freeze)?,
             live_migration: live_migration.map(Response::from),
             lead_time: duration("leadTime", lead_time)?,
+            neighbours_word,
         };
         if rule.says().is_empty() {
             return Err(
-                "a rule says nothing: give it `respond`, `toleratedFreeze`, `liveMigration` or `leadTime`"
+                "a rule says nothing: give it `respond`, `toleratedFreeze`, `liveMigration`, `leadTime` or \
+                        `neighboursWord`"
                     .to_owned(),
             );
         }
@@ -198,6 +222,7 @@ impl Rule for EventRule {
             ("toleratedFreeze", self.tolerated_freeze.map(|duration| format!("{duration:?}"))),
             ("liveMigration", self.live_migration.map(|response| format!("{response:?}"))),
             ("leadTime", self.lead_time.map(|duration| format!("{duration:?}"))),
+            ("neighboursWord", self.neighbours_word.map(|word| format!("{word:?}"))),
         ];
         said.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }

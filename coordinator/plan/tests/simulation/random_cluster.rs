@@ -120,10 +120,12 @@ fn config(random: &mut Random, troubled: bool) -> Config {
     }
     if random.one_in(3) {
         let (drains, cordons) = (random.index(2) + 1, random.pick(&["1", "34%", "100%"]));
-        let budget = format!(
-            "budgets: [{{name: each-pool, each: Pool, maxConcurrentDrains: {drains}, maxCordoned: {cordons}}}]"
+        let word = random.pick(&["Show", "Cordon"]);
+        let policy = format!(
+            "{{events: [{{neighboursWord: {word}}}], budgets: \
+             [{{name: each-pool, each: Pool, maxConcurrentDrains: {drains}, maxCordoned: {cordons}}}]}}"
         );
-        config.policy = Policy::parse(&budget).unwrap().into();
+        config.policy = Policy::parse(&policy).unwrap().into();
     }
     config
 }

@@ -214,6 +214,41 @@ fn row_5_finding_on_a_node_whose_probe_was_always_mute_is_shown_and_never_acted_
     assert_eq!(run.world.node(0).claim, ClaimOnNode::None);
 }
 
+/// A Reboot of a node whose probe is mute, that is called off after ten minutes; and a rule that trusts its neighbours.
+fn trusting() -> crate::run::Run {
+    let policy = mechanic_plan::Policy::parse("events: [{neighboursWord: Cordon}]").unwrap();
+    let mut world = super::cluster_with(6, mechanic_plan::Config { policy: policy.into(), ..super::early() });
+    world.now(Change::ProbeMute(0, true));
+    world.now(Change::LeaderDies);
+    world.now(Change::LeaderBegins);
+    let event = Announcement::new("Reboot", &[0], SOON + 100, 900).cancelled(SOON + 700);
+    let mut run = run_with(world, [event]);
+    run.until(SOON + 300);
+    assert!(run.is_cordoned(0) && run.claim(0).is_some());
+    assert_eq!(run.world.stats.moved, 0, "no pod is moved on another's word");
+    run
+}
+
+#[test]
+fn row_5_where_a_rule_allows_it_such_a_node_is_cordoned_until_no_neighbour_shows_the_event() {
+    let mut run = trusting();
+    run.until(SOON + 690);
+    assert_eq!(
+        (run.is_cordoned(0), run.reason(0), run.world.stats.moved),
+        (true, ReasonCode::WaitingForProof, 0)
+    );
+    run.until(SOON + 900);
+    assert_eq!((run.claim(0), run.is_cordoned(0), run.world.stats.moved), (None, false, 0));
+}
+
+#[test]
+fn row_5_where_its_own_probe_comes_back_and_says_the_same_it_is_drained() {
+    let mut run = trusting();
+    run.world.now(Change::ProbeMute(0, false));
+    run.go_on(120);
+    assert_eq!((run.pods(0), run.reason(0)), (0, ReasonCode::Drained));
+}
+
 #[test]
 fn row_6_terminate_vanishes_and_the_vm_lives_it_is_released_after_ten_minutes_alive_and_ready() {
     for event in [

@@ -1,6 +1,6 @@
 //! No pod is moved, and nothing begins, without a cause that counts.
 
-use mechanic_plan::{ClaimOnNode, ClaimPhase, EventType, NodeWrite, Plan};
+use mechanic_plan::{ClaimOnNode, ClaimPhase, EventPolicy, EventType, NodeWrite, Plan};
 
 use super::{claim_on, is_worth_cordoning_for, is_worth_moving_for, needed_at_most, seconds_left, sent};
 use crate::world::{Eviction, World, begins_drain};
@@ -19,6 +19,9 @@ pub(super) fn nothing_begins_where_somebody_forbids_it(world: &World, plan: &Pla
         if node.opted_out {
             world.broken(name, "something begins on a node that is opted out");
         }
+        if on_a_neighbours_word(world, write) {
+            continue;
+        }
         let proved = node.probe.as_ref().map(|probe| world.clock().monotonic.since(probe.proved_last));
         if proved.is_none_or(|age| age.as_secs() >= 300) {
             world.broken(name, "something begins on a report that is too old");
@@ -26,10 +29,21 @@ pub(super) fn nothing_begins_where_somebody_forbids_it(world: &World, plan: &Pla
     }
 }
 
+/// A cordon for what another machine's probe shows, where the policy allows that.
+fn on_a_neighbours_word(world: &World, write: &NodeWrite) -> bool {
+    let NodeWrite::Hold { claim, cordon: true } = write else { return false };
+    let shown = |event_id: &String| {
+        let documents = world.fleet.nodes.values().filter_map(|node| node.probe.as_ref()?.document.as_ref());
+        documents.into_iter().any(|document| document.lists(event_id))
+    };
+    let allowed = world.fleet.config.policy.events != EventPolicy::default();
+    allowed && claim.vm_id.is_empty() && claim.phase == ClaimPhase::Cordoned && claim.events.keys().all(shown)
+}
+
 pub(super) fn nothing_begins_before_its_time(world: &World, plan: &Plan) {
-    for (number, name, _) in sent(world, plan) {
+    for (number, name, write) in sent(world, plan) {
         let node = world.node(number);
-        if node.claim != ClaimOnNode::None {
+        if node.claim != ClaimOnNode::None || on_a_neighbours_word(world, write) {
             continue;
         }
         let lead_time = world.fleet.config.lead_time.as_secs().max(needed_at_most(world, number));
