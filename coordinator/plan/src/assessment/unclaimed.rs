@@ -77,7 +77,9 @@ impl<'a> Assessment<'a> {
         // Nobody has said which machine and boot are behind the Node: its own probe will.
         let mut claim = self.new_claim("", "");
         self.note(&mut claim, event);
-        let wish = (!claim.events.is_empty()).then(|| self.wish(WishKind::Cordon, claim, &[event]));
+        // No limit yields to what another machine says: it may be a liar.
+        let wish = (!claim.events.is_empty())
+            .then(|| Wish { emergency: false, ..self.wish(WishKind::Cordon, claim, &[event]) });
         (decision, wish)
     }
 

@@ -95,7 +95,7 @@ pub(super) struct WrittenEventRule {
     #[serde(default, deserialize_with = "present")]
     lead_time: Option<String>,
     /// What is done about an event that only another machine's probe shows, while the node's own is silent. No pod is
-    /// moved on another's word. Absent: Show.
+    /// moved on another's word, and no limit yields to it. Absent: Show.
     #[serde(default, deserialize_with = "present")]
     neighbours_word: Option<NeighboursWord>,
 }

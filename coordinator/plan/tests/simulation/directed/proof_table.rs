@@ -250,6 +250,23 @@ fn row_5_where_its_own_probe_comes_back_and_says_the_same_it_is_drained() {
 }
 
 #[test]
+fn row_5_no_limit_yields_to_a_neighbours_word() {
+    let policy = mechanic_plan::Policy::parse("events: [{neighboursWord: Cordon}]").unwrap();
+    let max_cordoned = mechanic_plan::Amount::Number(2);
+    let config = mechanic_plan::Config { policy: policy.into(), max_cordoned, ..super::early() };
+    let mut world = super::cluster_with(6, config);
+    let mute = [0, 1, 2, 3];
+    for machine in mute {
+        world.now(Change::ProbeMute(machine, true));
+    }
+    world.now(Change::LeaderDies);
+    world.now(Change::LeaderBegins);
+    let mut run = run_with(world, [Announcement::new("Preempt", &mute, SOON + 100, 300)]);
+    run.until(SOON + 200);
+    assert_eq!(mute.iter().filter(|machine| run.is_cordoned(**machine)).count(), 2);
+}
+
+#[test]
 fn row_6_terminate_vanishes_and_the_vm_lives_it_is_released_after_ten_minutes_alive_and_ready() {
     for event in [
         Announcement { impact: Impact::None, ..Announcement::new("Terminate", &[0], SOON, 300) },
