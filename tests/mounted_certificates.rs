@@ -140,5 +140,6 @@ async fn a_reboot_is_seen_through_with_mounted_certificates_and_a_renewed_one_dr
     for pod in house.installation.pods() {
         assert!(!house.logs_of(&pod).contains("PRIVATE KEY"));
     }
+    assert_eq!(house.denied(), []);
     house.judge().await;
 }

@@ -9,11 +9,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
-use mechanic_sandbox::{
-    azure::Event,
-    referee::{Fact, Request},
-    workloads::Workload,
-};
+use mechanic_sandbox::{azure::Event, referee::Request, workloads::Workload};
 use serde_json::{Value, json};
 
 /// One thing that an account may do.
@@ -168,17 +164,6 @@ async fn built(house: &House, overlay: &Path) -> Vec<Value> {
     serde_json::from_value(built["items"].take()).unwrap()
 }
 
-fn requests(house: &House, account: &str) -> Vec<Request> {
-    let user = format!("system:serviceaccount:mechanic:{account}");
-    house.referee.look(|history| {
-        let requests = history.records.iter().filter_map(|record| match &record.fact {
-            Fact::Request(request) if request.user == user => Some((**request).clone()),
-            _ => None,
-        });
-        requests.collect()
-    })
-}
-
 fn unused<'a>(granted: impl IntoIterator<Item = &'a Grant>, asked: &[Request]) -> Vec<String> {
     let unused = granted.into_iter().filter(|grant| !asked.iter().any(|request| grant.licenses(request)));
     unused.map(Grant::to_string).collect()
@@ -202,12 +187,11 @@ async fn each_right_is_used_and_each_request_has_its_right() {
     house.judge().await;
 
     let objects = built(&house, &overlay()).await;
-    let (granted, asked) =
-        (grants(&objects, "mechanic-coordinator"), requests(&house, "mechanic-coordinator"));
+    let (granted, asked) = (grants(&objects, "mechanic-coordinator"), house.requests("mechanic-coordinator"));
     assert_eq!(unused(&granted, &asked), [""; 0], "granted and never used");
     assert!(wanting(&granted, &asked).is_empty(), "{:#?}", wanting(&granted, &asked));
     assert!(grants(&objects, "mechanic-probe").is_empty());
-    assert_eq!(requests(&house, "mechanic-probe"), []);
+    assert_eq!(house.requests("mechanic-probe"), []);
 }
 
 /// The component's run of its own; what the default grants is the other run's.
@@ -222,8 +206,7 @@ async fn the_last_call_has_a_right_of_its_own_and_uses_it() {
         .iter()
         .map(Grant::to_string)
         .collect();
-    let (granted, asked) =
-        (grants(&objects, "mechanic-coordinator"), requests(&house, "mechanic-coordinator"));
+    let (granted, asked) = (grants(&objects, "mechanic-coordinator"), house.requests("mechanic-coordinator"));
     let own: Vec<&Grant> = granted.iter().filter(|grant| !usual.contains(&grant.to_string())).collect();
     assert_eq!(own.len(), 1, "no more than to delete pods");
     assert_eq!(unused(own, &asked), [""; 0], "granted and never used");

@@ -27,7 +27,7 @@ const API_SERVER: u16 = 6443;
 const CONTROLLER_MANAGER: u16 = 10_257;
 const SCHEDULER: u16 = 10_259;
 
-const START_WITHIN: Duration = Duration::from_mins(1);
+const START_WITHIN: Duration = Duration::from_mins(3);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

@@ -16,6 +16,7 @@ use mechanic_sandbox::{
     install::PodProcess,
     nodes::{NodeSpec, Pool},
     programs::{Profile, Programs, silent, workspace},
+    referee::{Fact, Request as Asked},
     workloads::{Workload, create},
     world::{World, WorldOptions},
 };
@@ -275,6 +276,24 @@ impl House {
         let arguments = ["--namespace", "mechanic", "create", "token", account];
         let token = self.cluster.kubectl(arguments.iter().chain(more)).await.unwrap();
         token.trim().to_owned()
+    }
+
+    /// What this account of mechanic's has asked of the API server.
+    pub(crate) fn requests(&self, account: &str) -> Vec<Asked> {
+        let user = format!("system:serviceaccount:mechanic:{account}");
+        self.referee.look(|history| {
+            let requests = history.records.iter().filter_map(|record| match &record.fact {
+                Fact::Request(request) if request.user == user => Some((**request).clone()),
+                _ => None,
+            });
+            requests.collect()
+        })
+    }
+
+    /// What coordinators, and Jobs with their account, have asked for and may not.
+    pub(crate) fn denied(&self) -> Vec<Asked> {
+        let denied = |request: &Asked| matches!(request.code, 401 | 403);
+        self.requests("mechanic-coordinator").into_iter().filter(denied).collect()
     }
 
     /// Ends a test: every promise was kept.
