@@ -14,7 +14,7 @@ const AT_ONCE: Duration = Duration::from_secs(30);
 
 impl House {
     /// Waits until the leader's metrics say so.
-    async fn shows(&self, expected: &[(&str, f64)]) {
+    pub(crate) async fn shows(&self, expected: &[(&str, f64)]) {
         let leader = self.leader().await;
         for (sample, value) in expected {
             let shown = async || (self.metric(&leader, sample).await >= *value).then_some(());
@@ -57,6 +57,8 @@ async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon
         .await;
     house.remove(&event);
     house.wait_released(&node.name).await;
+    let in_time = "mechanic_events_total{type=\"Reboot\",outcome=\"drained_in_time\"}";
+    house.shows(&[(in_time, 1.0)]).await;
     house.judge().await;
 }
 
@@ -116,6 +118,7 @@ async fn a_drain_whose_event_is_cancelled_stops_at_the_next_pod() {
     assert_eq!(left().await, stayed, "pods are evicted for an event that is no longer announced");
     let accepted = house.referee.verdict().await.facts.evictions_accepted;
     assert_eq!(accepted + stayed, 6);
+    house.shows(&[("mechanic_events_total{type=\"Reboot\",outcome=\"never_started\"}", 1.0)]).await;
     house.judge().await;
 }
 

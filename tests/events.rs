@@ -67,6 +67,17 @@ async fn each_kind_of_event_gets_what_it_is_worth() {
     for (node, _) in &events {
         house.wait_released(&node.name).await;
     }
+    house
+        .shows(&[
+            ("mechanic_events_total{type=\"Freeze\",outcome=\"drained_in_time\"}", 1.0),
+            ("mechanic_events_total{type=\"Redeploy\",outcome=\"drained_in_time\"}", 1.0),
+            ("mechanic_events_total{type=\"Terminate\",outcome=\"drained_in_time\"}", 1.0),
+            ("mechanic_events_total{type=\"Preempt\",outcome=\"drained_in_time\"}", 1.0),
+            ("mechanic_events_total{type=\"other\",outcome=\"cordoned_only\"}", 1.0),
+            ("mechanic_events_total{type=\"Freeze\",outcome=\"cordoned_only\"}", 1.0),
+            ("mechanic_events_total{type=\"Freeze\",outcome=\"tolerated\"}", 1.0),
+        ])
+        .await;
     house.judge().await;
 }
 

@@ -38,6 +38,9 @@ async fn a_stream_that_is_dead_but_not_closed_is_noticed_by_both_sides() {
     let leader = house.leader().await;
     let all = async || (house.metric(&leader, STREAMS).await >= 3.0).then_some(());
     house.wait("all probes report", all).await;
+    let polls =
+        async || (house.metric(&leader, "mechanic_imds_poll_seconds_count").await >= 3.0).then_some(());
+    house.wait("their polls are counted", polls).await;
 
     // A stopped process' kernel still says that all is well.
     let node = house.node_without_coordinator();

@@ -23,6 +23,7 @@ use crate::{
     gate::Gate,
     metrics::FleetMetrics,
     node_writes::{NodeWriteError, NodeWrites},
+    outcomes::{Ended, Outcomes},
     story::{self, Story},
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct Act {
     writing: HashSet<String>,
     draining: HashMap<String, Running>,
     story: Story,
+    outcomes: Outcomes,
     /// The settings whose keeping was begun last.
     kept: Option<Accepted>,
     /// The refused settings that were told of last.
@@ -82,6 +84,7 @@ impl Act {
             writing: HashSet::new(),
             draining: HashMap::new(),
             story: Story::default(),
+            outcomes: Outcomes::default(),
             kept: None,
             refused: Vec::new(),
         }
@@ -166,8 +169,11 @@ impl Act {
             self.tell_refused_settings(refused, config_map);
         }
         self.story.retain(|name| plan.contains_key(name));
+        let now = clock::now().wall;
+        self.effects.count(&self.outcomes.retain(|name| plan.contains_key(name), now));
         for (name, decision) in plan {
             let Some(node) = fleet.nodes.get(name) else { continue };
+            self.effects.count(&self.outcomes.look(name, node, now));
             if !fleet.config.dry_run {
                 let has_followed = self.story.has_followed(name, node, fleet.epoch);
                 for telling in self.story.tell(name, node, decision) {
@@ -271,6 +277,14 @@ fn instructions(fleet: &Snapshot, decision: &Decision) -> Instructions {
 }
 
 impl Effects {
+    fn count(&self, ended: &[Ended]) {
+        for Ended { node, event_id, event_type, outcome } in ended {
+            let outcome = outcome.into();
+            self.metrics.ended(*event_type, outcome);
+            tracing::info!(node, event_id, outcome, "the event is over for this node");
+        }
+    }
+
     /// Writes what was decided on `node` as it was then, or nothing.
     async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite) {
         let again_in = match self.node_writes.write(&name, &node, &write).await {

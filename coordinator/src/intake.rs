@@ -3,6 +3,7 @@
 mod listeners;
 mod messages;
 mod pace;
+mod polls_told;
 mod service;
 pub(crate) mod session;
 mod streams;

@@ -22,6 +22,7 @@ mod kubernetes;
 mod listen;
 mod metrics;
 mod node_writes;
+mod outcomes;
 mod planner;
 mod release;
 mod server;

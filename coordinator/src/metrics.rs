@@ -1,6 +1,7 @@
 //! What Prometheus is told. Names and labels are a public contract, documented in `docs/metrics.md`.
 
 mod fleet;
+mod imds;
 
 use std::{fmt, sync::Arc};
 
@@ -14,12 +15,14 @@ use strum::VariantNames;
 use crate::callers::Refusal;
 
 pub(crate) use fleet::FleetMetrics;
+pub(crate) use imds::ImdsMetrics;
 
 /// All of them; clones share what they count.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
     pub(crate) fleet: FleetMetrics,
+    pub(crate) imds: ImdsMetrics,
     connections: Gauge,
     failed_handshakes: Counters,
     token_reviews: Counters,
@@ -46,6 +49,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("mechanic");
         let fleet = FleetMetrics::register(&mut registry);
+        let imds = ImdsMetrics::register(&mut registry);
         let mut gauge = |name, help| registered(&mut registry, name, help, Gauge::default());
         let connections = gauge("connections", "Connections to the gRPC port that are open");
         let streams = gauge("probe_streams", "Probes that report now");
@@ -63,6 +67,7 @@ impl Metrics {
         let refusals = Refusal::VARIANTS;
         Self {
             fleet,
+            imds,
             connections,
             streams,
             held_back_messages,
@@ -224,10 +229,19 @@ mod tests {
         let docs = include_str!("../../docs/metrics.md");
         let text = Metrics::new().text().unwrap();
         let labelled = text.lines().filter(|line| !line.contains("{le="));
-        let values = labelled.filter_map(|line| line.split('"').nth(1));
+        let values = labelled.flat_map(|line| line.split('"').skip(1).step_by(2));
         for value in values {
             assert!(docs.contains(&format!("`{value}`")), "{value}");
         }
+    }
+
+    /// Beside those that are there from the start, each code of a reason may come.
+    #[test]
+    fn a_coordinator_has_no_more_series_than_docs_metrics_md_says() {
+        let text = Metrics::new().text().unwrap();
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        let most = series + mechanic_plan::ReasonCode::VARIANTS.len();
+        assert!((200..=300).contains(&most), "{series}, and at most {most}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn seeds() -> Vec<Vec<u8>> {
             virtual_machine: Some(machine),
             ..Hello::default()
         })),
-        encoded(Message::Heartbeat(Heartbeat { evidence: Some(evidence), failures: Vec::new() })),
+        encoded(Message::Heartbeat(Heartbeat { evidence: Some(evidence), ..Heartbeat::default() })),
     ];
     for sample in imds_samples().unwrap() {
         let Ok(document) = Document::judge(200, Bytes::from(sample)) else { continue };

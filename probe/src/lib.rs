@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod failure;
 pub mod identity;
 pub mod imds;
+pub mod latency;
 pub mod logging;
 pub mod polling;
 pub mod random;

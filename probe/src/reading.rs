@@ -10,6 +10,7 @@ use crate::{
     evidence::{Evidence, Polled},
     failure::{PollFailure, Tally},
     identity::Identity,
+    latency::Latencies,
 };
 
 /// Where readings are written, and read by whoever subscribes.
@@ -26,12 +27,15 @@ pub struct Reading {
     pub failing: bool,
     /// Failures that no heartbeat has carried yet.
     pub failures: Tally,
+    /// How long valid polls took that no heartbeat has carried yet.
+    pub latencies: Latencies,
 }
 
 impl Reading {
     /// Takes in a valid poll. Returns the document it replaces if something changed; see [`Evidence::valid`].
     pub fn valid(&mut self, document: Document, polled: Polled) -> Option<Option<Arc<Document>>> {
         self.failing = false;
+        self.latencies.add(polled.answered.saturating_duration_since(polled.asked));
         self.evidence.valid(document, polled)
     }
 

@@ -159,6 +159,24 @@ async fn no_failure_of_the_service_becomes_no_events() {
 }
 
 #[tokio::test]
+async fn heartbeats_say_how_long_each_valid_poll_took() {
+    let imds = Imds::well(FREEZE).await;
+    let mut coordinator = Coordinator::start(Role::Leads).await;
+    let _probe = Probe::start(&imds, &coordinator, &[]);
+    coordinator.observation().await;
+    let fast = coordinator.heartbeat(|heartbeat| heartbeat.poll_milliseconds.len() >= 2).await;
+    imds.events(Answer::After(Duration::from_millis(300), FREEZE.to_owned()));
+    let is_slow = |milliseconds: &u32| (300..5_000).contains(milliseconds);
+    coordinator.heartbeat(|heartbeat| heartbeat.poll_milliseconds.iter().any(is_slow)).await;
+    assert!(fast.poll_milliseconds.len() < 20, "each once: {:?}", fast.poll_milliseconds);
+
+    imds.events(Answer::Status(500, String::new()));
+    coordinator.heartbeat(|heartbeat| !heartbeat.failures.is_empty()).await;
+    let failing = coordinator.heartbeat(|heartbeat| !heartbeat.failures.is_empty()).await;
+    assert!(failing.poll_milliseconds.is_empty(), "only valid ones: {failing:?}");
+}
+
+#[tokio::test]
 async fn it_waits_long_for_the_first_answer() {
     // Longer than any later answer may take.
     let imds = Imds::start(

@@ -83,6 +83,9 @@ pub struct ClaimedEvent {
     /// Boot id of the machine then; empty in claims of before this field.
     #[serde(default)]
     pub boot_id: String,
+    /// The same when the node was first drained for it; empty before, and where there was no room for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub drained_at: String,
     /// Somebody made the node schedulable again: nothing more is done for this event.
     #[serde(default, skip_serializing_if = "is_false")]
     pub vetoed: bool,
@@ -181,6 +184,7 @@ impl Claim {
             first_seen: first_seen.to_owned(),
             started_seen: String::new(),
             boot_id: boot_id.to_owned(),
+            drained_at: String::new(),
             vetoed: false,
             unknown: Map::new(),
         });
@@ -206,13 +210,28 @@ impl Claim {
         if before.as_ref() == self.events.get(&event.event_id) {
             return;
         }
-        if self.to_annotation().is_ok_and(|json| json.len() + ROOM_TO_GO_ON <= MAX_CLAIM_BYTES) {
+        if self.has_room() {
             return;
         }
         match before {
             Some(before) => self.events.insert(event.event_id.clone(), before),
             None => self.events.remove(&event.event_id),
         };
+    }
+
+    /// Notes that the node is drained `now` for each event that it wasn't drained for, if that fits.
+    pub(crate) fn note_drained(&mut self, now: &str) {
+        let before = self.events.clone();
+        for event in self.events.values_mut().filter(|event| event.drained_at.is_empty()) {
+            now.clone_into(&mut event.drained_at);
+        }
+        if !self.has_room() {
+            self.events = before;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.to_annotation().is_ok_and(|json| json.len() + ROOM_TO_GO_ON <= MAX_CLAIM_BYTES)
     }
 }
 
@@ -271,6 +290,23 @@ mod tests {
         claim.vm_id = "x".repeat(MAX_CLAIM_BYTES);
         assert!(matches!(claim.to_annotation(), Err(ClaimError::TooLarge(_))));
         assert!(matches!(Claim::parse(&" ".repeat(MAX_CLAIM_BYTES + 1)), Err(ClaimError::TooLarge(_))));
+    }
+
+    #[test]
+    fn an_event_keeps_when_its_node_was_first_drained_and_a_full_claim_goes_without() {
+        let mut claim = Claim::parse(CLAIM).unwrap();
+        claim.note_drained("then");
+        claim.note(&ScheduledEvent { event_id: "E-2".into(), ..Default::default() }, "now", "now", "b");
+        claim.note_drained("later");
+        let drained: Vec<&str> = claim.events.values().map(|event| event.drained_at.as_str()).collect();
+        assert_eq!(drained, ["then", "later"]);
+
+        let mut full = Claim::parse(CLAIM).unwrap();
+        full.vm_id = "x".repeat(MAX_CLAIM_BYTES - ROOM_TO_GO_ON - full.to_annotation().unwrap().len());
+        assert!(full.has_room());
+        let before = full.clone();
+        full.note_drained("then");
+        assert_eq!(full, before);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tonic::{Code, Status, Streaming};
 use super::{
     messages,
     pace::Pace,
+    polls_told::PollsTold,
     service::{Intake, response},
     streams::OpenStream,
 };
@@ -57,9 +58,13 @@ impl Session {
     async fn listen(&self, incoming: &mut Streaming<ReportRequest>, outgoing: &Outgoing) -> &'static str {
         let node = self.stream.node.as_str();
         let mut pace = Pace::new(Instant::now());
+        let mut polls_told = PollsTold::new(Instant::now());
         loop {
             match timeout(SILENCE, incoming.message()).await {
                 Ok(Ok(Some(ReportRequest { message: Some(message) }))) => {
+                    if let Request::Heartbeat(heartbeat) = &message {
+                        polls_told.count(heartbeat, Instant::now(), &self.intake.metrics.imds);
+                    }
                     if !self.take_in(message) {
                         let gone =
                             Status::failed_precondition("the Node is gone, or another one of its name");

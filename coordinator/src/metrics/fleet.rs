@@ -6,13 +6,16 @@ use std::{
 };
 
 use jiff::Timestamp;
-use mechanic_plan::{Claim, Coverage, Fleet, Phase, Plan, ReasonCode, parse_not_before};
+use mechanic_plan::{Claim, Coverage, EventType, Fleet, Phase, Plan, ReasonCode, parse_not_before};
 use prometheus_client::{
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
+use strum::VariantNames;
+
 use super::{Counters, counters, registered};
+use crate::outcomes::Outcome;
 
 /// From half a second to an hour and a half.
 const SECONDS: [f64; 14] =
@@ -25,6 +28,18 @@ const COVERAGE: [&str; 8] =
     ["covered", "disagrees", "unknown", "absent", "mute", "failing", "mismatched", "not_covered"];
 const EVICTIONS: [&str; 7] = ["accepted", "budget", "refused", "gone", "overloaded", "unknown", "not_sent"];
 
+const EVENT_TYPES: [EventType; 6] = [
+    EventType::Freeze,
+    EventType::Reboot,
+    EventType::Redeploy,
+    EventType::Terminate,
+    EventType::Preempt,
+    EventType::Unknown,
+];
+
+/// Counters of events by type and outcome.
+type Ended = Family<[(&'static str, &'static str); 2], Counter>;
+
 /// All of it; clones share what they count.
 #[derive(Clone)]
 pub(crate) struct FleetMetrics {
@@ -36,6 +51,7 @@ pub(crate) struct FleetMetrics {
     pods: Tally,
     steps: Counters,
     evictions: Counters,
+    ended: Ended,
     until_cordoned: Histogram,
     until_drained: Histogram,
     left_when_drained: Histogram,
@@ -80,6 +96,20 @@ impl FleetMetrics {
             ),
             steps: counters(registry, "steps", "Steps taken with nodes", "step", &STEPS),
             evictions: counters(registry, "evictions", "Evictions sent", "result", &EVICTIONS),
+            ended: {
+                let ended = registered(
+                    registry,
+                    "events",
+                    "Scheduled events that are over, once for each node",
+                    Ended::default(),
+                );
+                for event_type in EVENT_TYPES {
+                    for outcome in Outcome::VARIANTS {
+                        drop(ended.get_or_create(&labels(event_type, outcome)));
+                    }
+                }
+                ended
+            },
             until_cordoned: histogram(
                 registry,
                 "notice_to_cordon_seconds",
@@ -126,6 +156,11 @@ impl FleetMetrics {
         self.evictions.get_or_create(&[("result", result)]).inc();
     }
 
+    /// An event is over for one node.
+    pub(crate) fn ended(&self, event_type: EventType, outcome: &'static str) {
+        self.ended.get_or_create(&labels(event_type, outcome)).inc();
+    }
+
     /// A step that this leader has seen to be taken, with the claim as it stands since.
     pub(crate) fn step(&self, step: ReasonCode, claim: Option<&Claim>, now: Timestamp) {
         self.steps.get_or_create(&[("step", step.into())]).inc();
@@ -145,6 +180,18 @@ impl FleetMetrics {
             _ => {}
         }
     }
+}
+
+fn labels(event_type: EventType, outcome: &'static str) -> [(&'static str, &'static str); 2] {
+    let event_type = match event_type {
+        EventType::Freeze => "Freeze",
+        EventType::Reboot => "Reboot",
+        EventType::Redeploy => "Redeploy",
+        EventType::Terminate => "Terminate",
+        EventType::Preempt => "Preempt",
+        EventType::Unknown => "other",
+    };
+    [("type", event_type), ("outcome", outcome)]
 }
 
 fn observe(histogram: &Histogram, seconds: Option<f64>) {

@@ -106,6 +106,7 @@ impl Told {
             Message::Heartbeat(Heartbeat {
                 evidence: reading.evidence.at(now),
                 failures: reading.failures.take(),
+                poll_milliseconds: reading.latencies.take(),
             })
         })
     }

@@ -185,6 +185,7 @@ impl Assessment<'_> {
             if self.departure(drain).worst <= *worst {
                 claim.enter(ClaimPhase::Drained);
                 claim.pods_left = pods.len();
+                claim.note_drained(&self.now.wall.to_string());
             } else {
                 // It had ended before it heard of a costlier event.
                 claim.enter(ClaimPhase::Cordoned);
