@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use crate::support::{House, LONG};
+use crate::support::{House, LONG, kill};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{
@@ -23,6 +23,7 @@ use mechanic_sandbox::{
     azure::Event,
     child::Child,
     fault_proxy::{Effect, Fault, Requests},
+    referee::Fact,
     workloads::{Workload, create},
 };
 use serde_json::{Value, json};
@@ -152,7 +153,11 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
         (&tolerant, "CameBack", &["tolerates the cordon"]),
     ] {
         house.wait_explained(&node.name, &token, expected).await;
+        house.wait_told(expected).await;
     }
+    let single_pod = single.pods(&house.client).await.unwrap().remove(0).metadata.name.unwrap();
+    let described = house.cluster.kubectl(["describe", "pod", &single_pod]).await.unwrap();
+    assert!(described.contains("BlockedForGood") && described.contains("one replica more"), "{described}");
     let left = house.explained(&node.name, &token).await;
     assert!(left.iter().all(|pod| !pod.name.starts_with("ordinary-")), "{left:?}");
 
@@ -176,6 +181,40 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     assert_eq!(claim["podsLeft"], 1, "only who tolerates the cordon and came back: {claim}");
     let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(house.client.clone());
     assert!(budgets.get_opt("twice").await.unwrap().is_some());
+    for went in [&single, &twice, &guarded, &unanswered] {
+        house.wait_told((went, "Evict", &["at last"])).await;
+    }
+    house.assert_told_once().await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+/// The next leader finds the same pod kept by the same budget under the same claim, and its Event there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_pod_is_told_once_whoever_leads() {
+    let house = House::with_nodes(4, 1).await;
+    house.configure(json!({"set-aside-after": "1h"})).await;
+    let node = house.node_without_coordinator();
+    house.make::<Namespace>(json!({"metadata": {"name": "kept"}})).await;
+    let kept = Workload::new("kept", 1).on_node(&node.name).namespace("kept");
+    house.deploy(&kept, Some(0)).await;
+    let event = house.announce_reboot(node);
+    house.wait_told((&kept, "BlockedForGood", &["maxUnavailable: 0"])).await;
+
+    kill(house.leader().await.pid.unwrap());
+    let is_refused = |fact: &Fact| match fact {
+        Fact::Request(request) => {
+            request.resource == "events" && request.namespace == "kept" && request.code == 409
+        }
+        _ => false,
+    };
+    let was_refused =
+        async || house.referee.look(|history| history.records.iter().any(|record| is_refused(&record.fact)));
+    house.wait("the next leader tells it again", async || was_refused().await.then_some(())).await;
+    house.assert_told_once().await;
+    house.kubectl(&["delete", "pdb", "kept", "--namespace=kept"]).await;
+    house.wait_for_phase(&node.name, "drained").await;
     house.remove(&event);
     house.wait_released(&node.name).await;
     house.judge().await;

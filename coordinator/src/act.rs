@@ -148,7 +148,7 @@ impl Act {
             let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
             match plan.get(name).filter(|_| still_there) {
                 Some(decision) => {
-                    let instructions = instructions(fleet, decision);
+                    let instructions = instructions(fleet, name, decision);
                     running.instructions.send_if_modified(|before| {
                         let changes = *before != instructions;
                         *before = instructions;
@@ -189,7 +189,7 @@ impl Act {
                     self.write(name, node, write);
                 }
             }
-            let instructions = instructions(fleet, decision);
+            let instructions = instructions(fleet, name, decision);
             if instructions.order != DrainOrder::Stop && !self.draining.contains_key(name) {
                 self.drain(name, node, instructions);
             }
@@ -268,12 +268,14 @@ impl Act {
 }
 
 /// What a drain is told: in a dry run to look, whatever the plan would do.
-fn instructions(fleet: &Snapshot, decision: &Decision) -> Instructions {
+fn instructions(fleet: &Snapshot, node: &str, decision: &Decision) -> Instructions {
     let order = match decision.drain {
         DrainOrder::Run(departure) if fleet.config.dry_run => DrainOrder::Look(departure),
         order => order,
     };
-    Instructions { order, policy: Arc::clone(&fleet.config.policy) }
+    let claim = fleet.nodes.get(node).and_then(|node| story::claim(node)).filter(|_| !fleet.config.dry_run);
+    let claimed_at = claim.map(|claim| claim.claimed_at.clone());
+    Instructions { order, policy: Arc::clone(&fleet.config.policy), claimed_at }
 }
 
 impl Effects {

@@ -9,6 +9,7 @@ mod pod_view;
 mod pods;
 mod slowdown;
 mod task;
+mod telling;
 mod tracked;
 mod turns;
 

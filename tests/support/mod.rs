@@ -3,6 +3,7 @@
 pub(crate) mod manifests;
 pub(crate) mod previous;
 pub(crate) mod shell;
+mod told;
 pub(crate) mod trust;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Duration};

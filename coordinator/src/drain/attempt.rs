@@ -26,10 +26,6 @@ impl Drain {
         let again_in = match &outcome {
             Some(Outcome::Evicted) => {
                 tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
-                if *asks_to_stay {
-                    let says = format!("evicted from node {node}, {ALL_THE_SAME}");
-                    self.tell(&target, ReasonCode::Evict, false, says).await;
-                }
                 Duration::ZERO
             }
             Some(Outcome::Refused { detail, again_in, .. }) => {
@@ -57,6 +53,17 @@ impl Drain {
             None => BETWEEN_LISTS,
         };
         lock(&pods).settle(uid, outcome.as_ref(), Instant::now(), again_in);
+        if outcome == Some(Outcome::Evicted) {
+            let says = if *asks_to_stay {
+                Some(format!("evicted from node {node}, {ALL_THE_SAME}"))
+            } else {
+                // Whoever reads what kept it may wonder how that ended.
+                lock(&pods).is_told_of(uid).then(|| format!("evicted from node {node} at last"))
+            };
+            if let Some(says) = says {
+                self.tell(&target, ReasonCode::Evict, false, says).await;
+            }
+        }
     }
 
     /// Asks about the eviction of one pod, in a dry run.

@@ -10,10 +10,7 @@ use super::{
     pods::Target,
     task::{Drain, Shared, lock},
 };
-use crate::{
-    clock,
-    events::{Subject, Telling},
-};
+use crate::clock;
 
 /// So long the Event before it may take: the pod has no time to lose.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
@@ -62,11 +59,5 @@ impl Drain {
             tracing::info!(node, pod, failed, "last call: {after}");
             self.tell(&target, ReasonCode::LastCallAnswered, failed, after).await;
         }
-    }
-
-    pub(super) async fn tell(&self, target: &Target, code: ReasonCode, warning: bool, note: String) {
-        let Target { namespace, name, uid, .. } = target;
-        let subject = Subject::Pod { namespace, name, uid };
-        self.events.publish(subject, Telling { code, note, warning, key: None }).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The pods of the node that is being drained, and what has been tried with each.
 
+mod kept;
 mod last_call;
 mod report;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Departure, Monotonic, Policy, Surroundings, Verdict, classify, first_wave};
 use tokio::time::Instant;
 
+pub(super) use kept::{Kept, StillThere};
 pub(super) use report::ALL_THE_SAME;
 
 use super::{

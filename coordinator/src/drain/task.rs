@@ -65,6 +65,8 @@ pub(crate) struct Drain {
 pub(crate) struct Instructions {
     pub(crate) order: DrainOrder,
     pub(crate) policy: Arc<Policy>,
+    /// When the node was claimed, where it is and this is no dry run: what keeps pods is told from then on.
+    pub(crate) claimed_at: Option<String>,
 }
 
 /// What the loop keeps of the pods' course.
@@ -84,6 +86,12 @@ pub(super) type Shared = Arc<Mutex<Pods>>;
 impl Drain {
     /// Runs it, and reports to the fleet as it goes.
     pub(crate) async fn run(self) {
+        let mut telling = FuturesUnordered::new();
+        self.work(&mut telling).await;
+        while telling.next().await.is_some() {}
+    }
+
+    async fn work<'a>(&'a self, telling: &mut FuturesUnordered<BoxFuture<'a, ()>>) {
         let node = self.target.node_name.as_str();
         let (leader, budgets) = (self.target.leader_pod_uid.clone(), self.fleet.budgets());
         let pods: Shared = Arc::new(Mutex::new(Pods::new(leader, budgets)));
@@ -124,10 +132,11 @@ impl Drain {
             }
             let stage = if run { DrainStage::Evicting } else { DrainStage::Looking };
             self.report(&pods, course.listed, stage);
+            telling.extend(course.listed.then(|| self.tell_still_there(&pods, now)).flatten());
             let (must_leave, leaving, wake) = {
                 let pods = lock(&pods);
                 let wake = if run { pods.next_try(now) } else { pods.next_certainty(now) };
-                let wake = [wake, pods.next_last_call(now)].into_iter().flatten().min();
+                let wake = [wake, pods.next_last_call(now), pods.next_told(now)].into_iter().flatten().min();
                 (pods.must_leave(), pods.evicted(now) + pods.terminating(), wake)
             };
             let told_to_end = matches!(order, DrainOrder::Settle | DrainOrder::Stop);
@@ -161,6 +170,7 @@ impl Drain {
                 Some(()) = evicting.next() => {}
                 Some(()) = calling.next() => {}
                 Some(()) = asking.next() => {}
+                Some(()) = telling.next() => {}
                 () = sleep_until(wake), if wake.is_some() => {}
                 // Its sender lives as long as this task does.
                 _ = instructions.changed() => {}
@@ -197,7 +207,7 @@ impl Drain {
     }
 
     /// What the pods are to leave for.
-    fn departure(&self) -> Option<Departure> {
+    pub(super) fn departure(&self) -> Option<Departure> {
         match self.order() {
             DrainOrder::Look(departure) | DrainOrder::Run(departure) => Some(departure),
             DrainOrder::Settle | DrainOrder::Stop => None,

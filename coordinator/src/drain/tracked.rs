@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     answer::{LANDS_WITHIN, Outcome},
     pod_view::Standing,
-    pods::Target,
+    pods::{Kept, Target},
     turns::Turns,
 };
 use crate::fleet::{BudgetKey, BudgetNow, Budgets};
@@ -44,6 +44,7 @@ pub(super) struct Tracked {
     pub(super) last_call: LastCallTried,
     /// An eviction without an answer may land until then.
     pub(super) unknown_until: Option<Instant>,
+    pub(super) kept: Kept,
 }
 
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Tracked {
             not_before: None,
             last_call: LastCallTried::default(),
             unknown_until: None,
+            kept: Kept::default(),
         }
     }
 

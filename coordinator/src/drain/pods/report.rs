@@ -69,9 +69,11 @@ impl Pods {
             };
             PodReport { namespace, name, verdict, detail, grace, budget }
         };
-        let reports = self.by_uid.values().map(report).filter(|report| !report.verdict.is_part_of_node());
-        let reports = reports.collect();
+        let reports: Vec<PodReport> = self.by_uid.values().map(report).collect();
+        for (tracked, report) in self.by_uid.values_mut().zip(&reports) {
+            tracked.kept.note(report.verdict, &report.detail, now);
+        }
         self.behind = behind;
-        reports
+        reports.into_iter().filter(|report| !report.verdict.is_part_of_node()).collect()
     }
 }
