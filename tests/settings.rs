@@ -9,8 +9,10 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
+use mechanic_sandbox::install::PodProcess;
 use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);
@@ -35,6 +37,31 @@ impl House {
         let refused =
             events.items.into_iter().filter(|event| event.reason.as_deref() == Some("SettingRefused"));
         refused.filter_map(|event| event.message).collect()
+    }
+
+    /// Has a coordinator say something that is for debugging only, and tells whether it is in its log.
+    async fn logs_for_debugging(&self, pod: &PodProcess) -> bool {
+        let failed = async || self.metric(pod, "mechanic_handshakes_failed_total{reason=\"tls\"}").await;
+        let lines = || self.logs_of(pod).matches("a handshake failed").count();
+        let (failed_before, lines_before) = (failed().await, lines());
+        let mut nobody = TcpStream::connect((pod.ip, 7443)).await.unwrap();
+        nobody.write_all(b"not even TLS\r\n\r\n").await.unwrap();
+        self.wait("the handshake fails", async || (failed().await > failed_before).then_some(())).await;
+        lines() > lines_before
+    }
+
+    /// Changes settings, and waits until all coordinators have them in force.
+    async fn configure_all(&self, data: serde_json::Value) {
+        let changes = async |pod: &PodProcess| self.metric(pod, "mechanic_settings_changes_total").await;
+        let mut before = Vec::new();
+        for pod in self.installation.coordinators() {
+            before.push((changes(&pod).await, pod));
+        }
+        self.configure(data).await;
+        for (count, pod) in before {
+            let in_force = async || (changes(&pod).await > count).then_some(());
+            self.wait("the settings are in force", in_force).await;
+        }
     }
 
     async fn pods_on(&self, workload: &Workload, node: &str) -> usize {
@@ -125,6 +152,28 @@ async fn r1_u19_a_dry_run_writes_nothing() {
     house.wait_for_phase(&node.name, "drained").await;
     house.remove(&event);
     house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_level_of_the_log_changes_in_every_coordinator_without_a_restart() {
+    let house = House::with_nodes(2, 1).await;
+    let coordinators = house.installation.coordinators();
+    assert_eq!(coordinators.len(), 2, "one that leads, one that follows");
+    let told = |pod: &PodProcess| house.logs_of(pod).matches("settings in force").count();
+    for (level, for_debugging, usual) in
+        [("info", false, true), ("debug", true, true), ("warn", false, false), ("info", false, true)]
+    {
+        house.configure_all(json!({"log-level": level, "lead-time": "11m"})).await;
+        let before: Vec<_> = coordinators.iter().map(told).collect();
+        house.configure_all(json!({"lead-time": "12m"})).await;
+        for (pod, before) in coordinators.iter().zip(before) {
+            assert_eq!(house.logs_for_debugging(pod).await, for_debugging, "{level} on {}", pod.pod);
+            assert_eq!(told(pod) > before, usual, "{level} on {}", pod.pod);
+        }
+    }
+    let pids = |pods: &[PodProcess]| pods.iter().map(|pod| pod.pid).collect::<Vec<_>>();
+    assert_eq!(pids(&house.installation.coordinators()), pids(&coordinators), "the same processes");
     house.judge().await;
 }
 

@@ -68,7 +68,8 @@ pub struct Arguments {
     /// of it.
     #[arg(long, env = "MECHANIC_AUTHORITY_OVERLAP", default_value = "5m", value_parser = overlap)]
     pub authority_overlap: Duration,
-    /// What is logged, as in `info,mechanic_coordinator=debug`.
+    /// What is logged, as in `info,mechanic_coordinator=debug`, while the ConfigMap's `log-level` is info; any other overrules
+    /// it.
     #[arg(long, env = "MECHANIC_LOG", default_value = "info,kube_leader_election=warn")]
     pub log: String,
     /// How it is logged.

@@ -20,6 +20,7 @@ mod http_server;
 mod intake;
 mod kubernetes;
 mod listen;
+mod log;
 mod metrics;
 mod node_writes;
 mod outcomes;
@@ -41,6 +42,7 @@ use tonic_health::ServingStatus;
 
 pub use arguments::{Arguments, CertificateFiles, Invocation, LogFormat};
 pub use check::Check;
+pub use log::Log;
 pub use release::Release;
 
 use crate::{
@@ -68,7 +70,7 @@ const LEASE: &str = "mechanic-coordinator";
 /// # Errors
 /// Where it can't start, and where it has lost the Lease: the process must end then, and start anew as a
 /// follower.
-pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(arguments: Arguments, log: Log, shutdown: CancellationToken) -> Result<()> {
     let Arguments { listen, listen_http, pod_name, pod_uid, node_name, pod_namespace: namespace, .. } =
         arguments;
     let clients = Clients::new().await?;
@@ -90,6 +92,7 @@ pub async fn run(arguments: Arguments, shutdown: CancellationToken) -> Result<()
         accepted_settings.clone(),
         Arc::clone(&fleet),
         metrics.clone(),
+        log,
     );
     until(&watches, config);
 

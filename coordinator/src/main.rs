@@ -3,14 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use mechanic_coordinator::{Arguments, Invocation, LogFormat, run};
+use mechanic_coordinator::{Arguments, Invocation, Log, run};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> Result<ExitCode> {
     match Invocation::parse(std::env::args_os()).unwrap_or_else(|error| error.exit()) {
@@ -25,11 +24,7 @@ fn main() -> Result<ExitCode> {
 }
 
 fn coordinate(arguments: Arguments) -> Result<()> {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&arguments.log)?);
-    match arguments.log_format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
-    }
+    let log = Log::begin(&arguments.log, arguments.log_format)?;
     // A crash dump would hold keys and tokens.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     // Each probe is a file descriptor, and where nobody says otherwise 1,024 may be used of many more.
@@ -49,7 +44,7 @@ fn coordinate(arguments: Arguments) -> Result<()> {
             tracing::info!("told to stop");
             signalled.cancel();
         });
-        run(arguments, shutdown).await
+        run(arguments, log, shutdown).await
     })
 }
 

@@ -1,5 +1,6 @@
 //! What people tune: the keys of the ConfigMap `mechanic`.
 
+mod log_level;
 mod nearest;
 mod value;
 
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+pub use log_level::LogLevel;
 pub(crate) use nearest::may_be_meant;
 pub use value::Amount;
 use value::Value;
@@ -67,6 +69,9 @@ pub struct Config {
     /// Terminate has vanished.
     #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold_after_terminate: Duration,
+    /// How much the coordinators log.
+    #[cfg_attr(test, schemars(with = "schema::Level"))]
+    pub log_level: LogLevel,
     /// Rules, where the defaults don't fit.
     #[cfg_attr(test, schemars(rename = "policy.yaml", with = "crate::policy::schema::Yaml"))]
     pub policy: Arc<Policy>,
@@ -88,6 +93,7 @@ impl Default for Config {
             release_hold_never_started: Duration::from_mins(1),
             release_hold_after_boot: Duration::from_mins(5),
             release_hold_after_terminate: Duration::from_mins(10),
+            log_level: LogLevel::default(),
             policy: Arc::default(),
         }
     }
@@ -106,7 +112,7 @@ pub struct Refusal {
 }
 
 /// All keys, in the order of what is installed.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "paused",
     "dry-run",
     "lead-time",
@@ -120,6 +126,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "release-hold-never-started",
     "release-hold-after-boot",
     "release-hold-after-terminate",
+    "log-level",
     "policy.yaml",
 ];
 
@@ -163,6 +170,7 @@ impl Config {
             "release-hold-never-started" => self.release_hold_never_started = Value::parse(text)?,
             "release-hold-after-boot" => self.release_hold_after_boot = Value::parse(text)?,
             "release-hold-after-terminate" => self.release_hold_after_terminate = Value::parse(text)?,
+            "log-level" => self.log_level = Value::parse(text)?,
             "policy.yaml" => self.policy = Arc::new(Policy::parse(text)?),
             _ => return Err(nearest::no_such_key(key)),
         }
@@ -194,6 +202,7 @@ mod tests {
             ("release-hold-never-started", "5s"),
             ("release-hold-after-boot", "8s"),
             ("release-hold-after-terminate", "20m"),
+            ("log-level", "debug"),
             ("policy.yaml", "pods: [{unmanaged: Leave}]"),
         ]);
         let (config, accepted, refusals) = Config::read(&text, &Accepted::new());
@@ -215,6 +224,7 @@ mod tests {
                 release_hold_never_started: Duration::from_secs(5),
                 release_hold_after_boot: Duration::from_secs(8),
                 release_hold_after_terminate: Duration::from_mins(20),
+                log_level: LogLevel::Debug,
                 policy: Arc::new(Policy::parse("pods: [{unmanaged: Leave}]").unwrap()),
             }
         );

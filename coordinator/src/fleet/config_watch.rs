@@ -11,7 +11,7 @@ use kube::{
 use mechanic_plan::{Accepted, Config};
 
 use super::{AcceptedSettings, Fleet, Settings};
-use crate::metrics::Metrics;
+use crate::{log::Log, metrics::Metrics};
 
 /// The ConfigMap that people edit.
 pub(crate) const NAME: &str = "mechanic";
@@ -25,6 +25,7 @@ pub(crate) async fn watch_config(
     accepted_settings: AcceptedSettings,
     fleet: Arc<Fleet>,
     metrics: Metrics,
+    log: Log,
 ) {
     let mut accepted = read_accepted(&accepted_settings).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
@@ -39,6 +40,7 @@ pub(crate) async fn watch_config(
                 let now = Some((uid, data));
                 if let Some((uid, data)) = now.as_ref().filter(|_| last != now) {
                     let settings = read(data.as_ref(), &accepted, &version, uid.clone());
+                    log.set_level(settings.config.log_level);
                     metrics.settings_changed(settings.refused.len());
                     accepted.clone_from(&settings.accepted);
                     fleet.change(|state| state.set_settings(settings));

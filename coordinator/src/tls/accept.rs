@@ -84,8 +84,8 @@ async fn shake_hands(
             sender.send(Ok(Connection { stream, _permit: permit, _counted: metrics.connection() })).await,
         ),
         Ok(Err(error)) => {
-            metrics.handshake_failed("tls");
             tracing::debug!(%error, "a handshake failed");
+            metrics.handshake_failed("tls");
         }
         Err(_) => {
             metrics.handshake_failed("timeout");

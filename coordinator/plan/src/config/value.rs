@@ -127,6 +127,11 @@ pub(crate) mod schema {
     }
 
     kind!(Flag, { "title": "`true` or `false`", "type": "string", "enum": ["true", "false"] });
+    kind!(Level, {
+        "title": "`error`, `warn`, `info`, `debug` or `trace`",
+        "type": "string",
+        "enum": ["error", "warn", "info", "debug", "trace"],
+    });
     kind!(Time, { "title": "a duration up to 14 days, such as `45s`, `10m` or `1h30m`", "type": "string" });
     kind!(Share, {
         "title": "a number from 1, or a share from `1%` to `100%`",
