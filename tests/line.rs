@@ -6,7 +6,7 @@ use crate::support::House;
 use k8s_openapi::api::{core::v1::Pod, events::v1::Event as KubernetesEvent};
 use kube::{Api, api::ListParams};
 use mechanic_sandbox::{azure::Behaviour, workloads::Workload};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_reboot_from_the_document_to_the_uncordon_and_then_another() {
@@ -28,6 +28,7 @@ async fn one_reboot_from_the_document_to_the_uncordon_and_then_another() {
     house.remove(&event);
     house.wait_released(&node.name).await;
 
+    tells_the_story_of(&house, &node.name, &event).await;
     let told = steps(&house, &node.name).await;
     for step in ["Cordoned", "DrainStarted", "DrainFinished", "Released"] {
         assert_eq!(told.iter().filter(|told| *told == step).count(), 1, "{step} in {told:?}");
@@ -102,6 +103,40 @@ async fn imds_failing_in_any_way_in_mid_event_releases_nothing() {
         house.wait_released(&node.name).await;
     }
     house.judge().await;
+}
+
+/// What `grep` with an `EventId` finds in the leader's log, one JSON object a line: each step in its order, on this node, by
+/// this leader.
+async fn tells_the_story_of(house: &House, node: &str, event: &str) {
+    let leader = house.leader().await;
+    let lines = house
+        .wait("the log says that the node is given back", async || {
+            let log = house.logs_of(&leader);
+            let lines = log.lines().filter(|line| line.contains(event));
+            let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+            lines.iter().any(|line| line["fields"]["reason"] == "Released").then_some(lines)
+        })
+        .await;
+    let epoch = house.metric(&leader, "mechanic_leader_epoch").await;
+    let mut told = Vec::new();
+    for line in &lines {
+        let fields = &line["fields"];
+        let about = (fields["node"].as_str(), fields["event"].as_str(), fields["epoch"].as_f64());
+        assert_eq!(about, (Some(node), Some(event), Some(epoch)), "{line}");
+        told.extend(fields["reason"].as_str().or(fields["message"].as_str()));
+    }
+    let evicted = told.iter().filter(|told| **told == "evicted").count();
+    assert!(evicted >= 2, "each eviction of web's and plain's: {told:?}");
+    // That a drain has begun, and that its evictions do, is found out side by side.
+    for steps in [
+        &["Cordoned", "DrainStarted", "DrainFinished", "Released"][..],
+        &["Cordoned", "evictions begin", "evicted", "DrainFinished"],
+    ] {
+        let mut told = told.iter();
+        for step in steps {
+            assert!(told.any(|told| told == step), "{step} is missing, or comes too soon: {lines:#?}");
+        }
+    }
 }
 
 async fn pods_of(house: &House, node: &str, apps: &[&str]) -> usize {

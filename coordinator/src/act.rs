@@ -21,6 +21,7 @@ use crate::{
     events::{Events, Subject, Telling},
     fleet::{AcceptedSettings, Fleet, FleetState, NodeView, SETTINGS, Settings},
     gate::Gate,
+    log::event_ids,
     metrics::FleetMetrics,
     node_writes::{NodeWriteError, NodeWrites},
     outcomes::{Ended, Outcomes},
@@ -145,10 +146,10 @@ impl Act {
     /// since each eviction asks for it.
     pub(crate) fn steer(&mut self, fleet: &Snapshot, plan: &Plan) {
         self.draining.retain(|name, running| {
-            let still_there = fleet.nodes.get(name).is_some_and(|node| node.uid == running.node_uid);
-            match plan.get(name).filter(|_| still_there) {
-                Some(decision) => {
-                    let instructions = instructions(fleet, name, decision);
+            let node = fleet.nodes.get(name).filter(|node| node.uid == running.node_uid);
+            match node.zip(plan.get(name)) {
+                Some((node, decision)) => {
+                    let instructions = instructions(fleet, node, decision);
                     running.instructions.send_if_modified(|before| {
                         let changes = *before != instructions;
                         *before = instructions;
@@ -157,7 +158,7 @@ impl Act {
                 }
                 None => running.task.abort(),
             }
-            still_there
+            node.is_some()
         });
     }
 
@@ -169,45 +170,48 @@ impl Act {
             self.tell_refused_settings(refused, config_map);
         }
         self.story.retain(|name| plan.contains_key(name));
-        let now = clock::now().wall;
-        self.effects.count(&self.outcomes.retain(|name| plan.contains_key(name), now));
+        let (epoch, now) = (fleet.epoch, clock::now().wall);
+        let policy = &fleet.config.policy.events;
+        self.effects.count(&self.outcomes.retain(|name| plan.contains_key(name), now), epoch);
         for (name, decision) in plan {
             let Some(node) = fleet.nodes.get(name) else { continue };
-            self.effects.count(&self.outcomes.look(name, node, now));
+            self.effects.count(&self.outcomes.look(name, node, policy, now), epoch);
             if !fleet.config.dry_run {
-                let has_followed = self.story.has_followed(name, node, fleet.epoch);
+                let has_followed = self.story.has_followed(name, node, epoch);
+                let before = self.story.before(name);
                 for telling in self.story.tell(name, node, decision) {
                     if telling.code.is_step() && has_followed {
                         let claim = story::claim(node);
                         self.effects.metrics.step(telling.code, claim, clock::now().wall);
                     }
+                    let event = event_ids(before.as_deref().into_iter().chain([&**node]));
+                    tracing::info!(node = name, event, epoch, reason = %telling.code, "{}", telling.note);
                     self.publish(name, node, telling);
                 }
                 if let Some(write) = &decision.write
                     && self.writing.insert(name.clone())
                 {
-                    self.write(name, node, write);
+                    self.write(name, node, write, epoch);
                 }
             }
-            let instructions = instructions(fleet, name, decision);
-            if instructions.order != DrainOrder::Stop && !self.draining.contains_key(name) {
-                self.drain(name, node, instructions);
+            if decision.drain != DrainOrder::Stop && !self.draining.contains_key(name) {
+                self.drain(name, node, instructions(fleet, node, decision), epoch);
             }
         }
     }
 
-    fn write(&mut self, name: &str, node: &Arc<Node>, write: &NodeWrite) {
+    fn write(&mut self, name: &str, node: &Arc<Node>, write: &NodeWrite, epoch: u64) {
         if let Some(pending) = write.pending(node) {
             self.effects.fleet.change(|state| state.write_begins(name, pending));
         }
         if matches!(write, NodeWrite::Release { .. }) {
             self.story.release_begins(name);
         }
-        let task = Arc::clone(&self.effects).write(name.to_owned(), Arc::clone(node), write.clone());
+        let task = Arc::clone(&self.effects).write(name.to_owned(), Arc::clone(node), write.clone(), epoch);
         self.spawn(Purpose::Write(name.to_owned()), task);
     }
 
-    fn drain(&mut self, name: &str, node: &Node, instructions: Instructions) {
+    fn drain(&mut self, name: &str, node: &Node, instructions: Instructions, epoch: u64) {
         if node.drain.as_ref().is_some_and(|drain| matches!(drain.stage, DrainStage::Clean { .. })) {
             return;
         }
@@ -216,6 +220,7 @@ impl Act {
             node_name: name.to_owned(),
             node_uid: node.uid.clone(),
             leader_pod_uid: self.effects.leader_pod_uid.clone(),
+            epoch,
         };
         let drain = Drain {
             target,
@@ -231,7 +236,6 @@ impl Act {
     }
 
     fn publish(&mut self, name: &str, node: &Node, telling: Telling) {
-        tracing::info!(node = name, reason = %telling.code, "{}", telling.note);
         let (effects, name, uid) = (Arc::clone(&self.effects), name.to_owned(), node.uid.clone());
         self.spawn(Purpose::Other, async move {
             let subject = Subject::Node { name: &name, uid: &uid };
@@ -268,27 +272,28 @@ impl Act {
 }
 
 /// What a drain is told: in a dry run to look, whatever the plan would do.
-fn instructions(fleet: &Snapshot, node: &str, decision: &Decision) -> Instructions {
+fn instructions(fleet: &Snapshot, node: &Node, decision: &Decision) -> Instructions {
     let order = match decision.drain {
         DrainOrder::Run(departure) if fleet.config.dry_run => DrainOrder::Look(departure),
         order => order,
     };
-    let claim = fleet.nodes.get(node).and_then(|node| story::claim(node)).filter(|_| !fleet.config.dry_run);
+    let claim = story::claim(node).filter(|_| !fleet.config.dry_run);
     let claimed_at = claim.map(|claim| claim.claimed_at.clone());
-    Instructions { order, policy: Arc::clone(&fleet.config.policy), claimed_at }
+    Instructions { order, policy: Arc::clone(&fleet.config.policy), claimed_at, events: event_ids([node]) }
 }
 
 impl Effects {
-    fn count(&self, ended: &[Ended]) {
+    fn count(&self, ended: &[Ended], epoch: u64) {
         for Ended { node, event_id, event_type, outcome } in ended {
             let outcome = outcome.into();
             self.metrics.ended(*event_type, outcome);
-            tracing::info!(node, event_id, outcome, "the event is over for this node");
+            tracing::info!(node, event = event_id, epoch, outcome, "the event is over for this node");
         }
     }
 
     /// Writes what was decided on `node` as it was then, or nothing.
-    async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite) {
+    async fn write(self: Arc<Self>, name: String, node: Arc<Node>, write: NodeWrite, epoch: u64) {
+        let event = || event_ids([&*node]);
         let again_in = match self.node_writes.write(&name, &node, &write).await {
             Ok(written) => {
                 if let Some(view) = NodeView::of(&written) {
@@ -298,13 +303,19 @@ impl Effects {
             }
             Err(NodeWriteError::Stale | NodeWriteError::Gone) => Duration::from_millis(20),
             Err(NodeWriteError::Write(error)) if error.is_unknown() => {
-                tracing::warn!(node = name, %error, "node not written, as far as is known; it is read again");
+                tracing::warn!(
+                    node = name, event = event(), epoch, %error,
+                    "node not written, as far as is known; it is read again"
+                );
                 self.read_again(&name, &node).await;
                 tokio::time::sleep(AGAIN).await;
                 return;
             }
             Err(error) => {
-                tracing::warn!(node = name, %error, "node not written; it is decided upon again");
+                tracing::warn!(
+                    node = name, event = event(), epoch, %error,
+                    "node not written; it is decided upon again"
+                );
                 AGAIN
             }
         };

@@ -1,7 +1,9 @@
-//! The log, whose level changes while the process runs.
+//! The log: its level, which changes while the process runs, and what ties the lines about an event together.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use mechanic_plan::LogLevel;
+use mechanic_plan::{ClaimOnNode, LogLevel, Node};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
@@ -52,6 +54,19 @@ fn filter(level: LogLevel, started_with: &str) -> String {
         LogLevel::Error | LogLevel::Warn => level.to_string(),
         LogLevel::Debug | LogLevel::Trace => format!("info,kube_leader_election=warn,mechanic={level}"),
     }
+}
+
+/// The `EventId`s that lines about a node carry, between commas: what it is held for, and what its own probe shows.
+pub(crate) fn event_ids<'a>(views: impl IntoIterator<Item = &'a Node>) -> String {
+    let ids = views.into_iter().flat_map(|node| {
+        let claimed = match &node.claim {
+            ClaimOnNode::Readable(claim) => Some(claim.events.keys()),
+            _ => None,
+        };
+        let shown = node.own_events().iter().map(|event| &event.event_id);
+        claimed.into_iter().flatten().chain(shown)
+    });
+    ids.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 use mechanic_plan::{
-    ClaimPhase, ClaimedEvent, EventStatus, EventType, Node, Response, ScheduledEvent, parse_not_before,
+    ClaimPhase, ClaimedEvent, EventPolicy, EventStatus, EventType, Node, Response, ScheduledEvent,
+    parse_not_before,
 };
 use strum::{IntoStaticStr, VariantNames};
 
@@ -89,7 +90,13 @@ impl Outcomes {
     }
 
     /// The events that have ended for this node since it was last looked at.
-    pub(crate) fn look(&mut self, name: &str, node: &Node, now: Timestamp) -> Vec<Ended> {
+    pub(crate) fn look(
+        &mut self,
+        name: &str,
+        node: &Node,
+        policy: &EventPolicy,
+        now: Timestamp,
+    ) -> Vec<Ended> {
         let claim = story::claim(node);
         if claim.is_none() && node.own_events().is_empty() && !self.nodes.contains_key(name) {
             return Vec::new();
@@ -104,7 +111,7 @@ impl Outcomes {
             courses.claimed(event_id, event, claim.is_some_and(|claim| claim.phase == ClaimPhase::Drained));
         }
         for event in node.own_events() {
-            courses.shown(event, node, now);
+            courses.shown(event, node, policy.response(node, event), now);
         }
         let is_known = node.probe.as_ref().is_some_and(|probe| probe.document.is_some());
         let is_named = |event_id: &String| {
@@ -158,7 +165,7 @@ impl Courses {
     }
 
     /// The node's own probe shows it.
-    fn shown(&mut self, event: &ScheduledEvent, node: &Node, now: Timestamp) {
+    fn shown(&mut self, event: &ScheduledEvent, node: &Node, response: Response, now: Timestamp) {
         if !self.under_way.contains_key(&event.event_id) {
             let is_odd = event.event_id.len() > LONGEST_ID || self.under_way.len() >= MOST;
             if is_odd || self.ended.contains(&event.event_id) {
@@ -167,7 +174,7 @@ impl Courses {
         }
         let new = || Course::new(event.event_type(), boot_id(node));
         let course = self.under_way.entry(event.event_id.clone()).or_insert_with(new);
-        course.response = course.response.max(Some(Response::to(event)));
+        course.response = course.response.max(Some(response));
         course.not_before = event.not_before().or(course.not_before);
         if event.status() == EventStatus::Started {
             course.started = course.started.or(Some(now));

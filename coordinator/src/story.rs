@@ -42,6 +42,11 @@ impl Story {
         self.releasing.insert(name.to_owned());
     }
 
+    /// The node as it was when it was last looked at, if it carried a claim.
+    pub(crate) fn before(&self, name: &str) -> Option<Arc<Node>> {
+        self.claimed.get(name).map(Arc::clone)
+    }
+
     /// What is to be told now.
     pub(crate) fn tell(&mut self, name: &str, node: &Arc<Node>, decision: &Decision) -> Vec<Telling> {
         let mut telling = Vec::new();
@@ -198,6 +203,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::log::event_ids;
 
     fn node(claim: ClaimOnNode, unschedulable: bool) -> Node {
         Node {
@@ -304,6 +310,18 @@ mod tests {
         story.release_begins("n");
         assert_eq!(codes(&tell(&mut story, &free)), ["Released"]);
         assert_eq!(tell(&mut story, &free), []);
+    }
+
+    #[test]
+    fn the_log_names_each_event_of_a_node_once() {
+        let mut claim = Claim::new("u", "vm", "boot", 1, false);
+        for event_id in ["F", "E"] {
+            let event = ScheduledEvent { event_id: event_id.into(), ..ScheduledEvent::default() };
+            claim.note(&event, "", "", "boot");
+        }
+        let for_both = node(ClaimOnNode::Readable(claim), true);
+        assert_eq!(event_ids([&*held(ClaimPhase::Cordoned, 1), &for_both]), "E,F");
+        assert_eq!(event_ids([&node(ClaimOnNode::None, false)]), "");
     }
 
     #[test]

@@ -17,24 +17,25 @@ impl Drain {
     pub(super) async fn evict(&self, target: Target, pods: Shared) {
         let Target { namespace, name, uid, asks_to_stay } = &target;
         let still_wanted = || self.is_to_run() && lock(&pods).is_wanted(uid, Verdict::Evict);
-        let node = self.target.node_name.as_str();
+        let (node, epoch) = (self.target.node_name.as_str(), self.target.epoch);
         let urgent = lock(&pods).departure().urgent;
         let outcome = self.evictions.evict(node, &target, urgent, still_wanted).await;
         if let Some(outcome) = &outcome {
             self.metrics.evicted(outcome.result());
         }
+        let (event, pod) = (self.event(), format!("{namespace}/{name}"));
         let again_in = match &outcome {
             Some(Outcome::Evicted) => {
-                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), "evicted");
+                tracing::info!(node, event, epoch, pod, "evicted");
                 Duration::ZERO
             }
             Some(Outcome::Refused { detail, again_in, .. }) => {
-                tracing::info!(node, pod = %format_args!("{namespace}/{name}"), detail, "eviction refused");
+                tracing::info!(node, event, epoch, pod, detail, "eviction refused");
                 // Pods of one budget don't come back in step.
                 again_in.mul_f64(rand::random_range(0.8..1.2))
             }
             Some(Outcome::Unknown(detail)) => {
-                tracing::warn!(node, pod = %format_args!("{namespace}/{name}"), detail, "no answer to an eviction");
+                tracing::warn!(node, event, epoch, pod, detail, "no answer to an eviction");
                 // The watch may lag: whether it was accepted is asked before it is sent again.
                 if let Ok(listed) = self.list().await {
                     lock(&pods).replace(&listed);
@@ -42,11 +43,11 @@ impl Drain {
                 RETRY_UNKNOWN
             }
             Some(Outcome::Overloaded { again_in }) => {
-                tracing::warn!(node, "the API server sheds load; all evictions wait");
+                tracing::warn!(node, event, epoch, "the API server sheds load; all evictions wait");
                 *again_in
             }
             Some(Outcome::NotSent(why)) => {
-                tracing::warn!(node, why, "eviction not sent");
+                tracing::warn!(node, event, epoch, why, "eviction not sent");
                 BETWEEN_LISTS
             }
             Some(Outcome::Gone) => RETRY,

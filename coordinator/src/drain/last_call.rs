@@ -56,7 +56,8 @@ impl Drain {
             None => (false, format!("not deleted from node {node}: there is no need any more")),
         };
         if is_news {
-            tracing::info!(node, pod, failed, "last call: {after}");
+            let (event, epoch) = (self.event(), self.target.epoch);
+            tracing::info!(node, event, epoch, pod, failed, "last call: {after}");
             self.tell(&target, ReasonCode::LastCallAnswered, failed, after).await;
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct DrainTarget {
     pub(crate) node_name: String,
     pub(crate) node_uid: String,
     pub(crate) leader_pod_uid: String,
+    /// The leader's.
+    pub(crate) epoch: u64,
 }
 
 /// A drain that is about to run.
@@ -67,6 +69,8 @@ pub(crate) struct Instructions {
     pub(crate) policy: Arc<Policy>,
     /// When the node was claimed, where it is and this is no dry run: what keeps pods is told from then on.
     pub(crate) claimed_at: Option<String>,
+    /// What the log says it is for.
+    pub(crate) events: String,
 }
 
 /// What the loop keeps of the pods' course.
@@ -113,7 +117,7 @@ impl Drain {
                 lock(&pods).leave_for(departure, policy, clock::now().wall);
             }
             if run && course.evicting_since.is_none() {
-                tracing::info!(node, "evictions begin");
+                tracing::info!(node, event = self.event(), epoch = self.target.epoch, "evictions begin");
             }
             course.evicting_since = run.then(|| course.evicting_since.unwrap_or(now));
             if course.listed && run && !course.stale {
@@ -166,7 +170,7 @@ impl Drain {
                 relisting = Some(pause.then(|()| self.list()).boxed());
             }
             tokio::select! {
-                Some(events) = watch.next() => course.hear(&take_in(&pods, events)),
+                Some(events) = watch.next() => course.hear(&take_in(node, &pods, events)),
                 Some(()) = evicting.next() => {}
                 Some(()) = calling.next() => {}
                 Some(()) = asking.next() => {}
@@ -185,7 +189,7 @@ impl Drain {
                 // Kept over the turns of this loop, so that news of other kinds don't keep it from its end.
                 list = ended(&mut listing) => {
                     listing = None;
-                    if course.take_in(node, list, &pods) {
+                    if course.take_in(list, &pods) {
                         self.report_clean(&pods);
                         return;
                     }
@@ -196,6 +200,11 @@ impl Drain {
 
     fn is_dry_run(&self) -> bool {
         self.fleet.read(FleetState::is_dry_run)
+    }
+
+    /// The events that it is for, as the log names them.
+    pub(super) fn event(&self) -> String {
+        self.instructions.borrow().events.clone()
     }
 
     fn order(&self) -> DrainOrder {
@@ -234,7 +243,20 @@ impl Drain {
                 }
             }
         };
-        tokio::time::timeout(LIST_TIMEOUT, pages).await.unwrap_or_else(|_| Err("it took too long".to_owned()))
+        let listed = tokio::time::timeout(LIST_TIMEOUT, pages).await;
+        let listed = listed.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        if let Err(error) = &listed {
+            let DrainTarget { node_name: node, epoch, .. } = &self.target;
+            let event = self.event();
+            tracing::warn!(
+                node,
+                event,
+                epoch,
+                error,
+                "the node's pods could not be listed; it is tried again"
+            );
+        }
+        listed
     }
 
     fn selector(&self) -> String {
@@ -264,18 +286,14 @@ impl Course {
     }
 
     /// Takes in a list that was asked for because nothing seemed to be left; true if that is certain now.
-    fn take_in(&mut self, node: &str, list: Result<Vec<ApiPod>, String>, pods: &Shared) -> bool {
+    fn take_in(&mut self, list: Result<Vec<ApiPod>, String>, pods: &Shared) -> bool {
         let Some(since) = self.evicting_since else { return false };
-        match list {
-            Ok(list) => {
-                lock(pods).replace(&list);
-                lock(pods).must_leave() == 0 && self.clean_lists.add(Instant::now(), since)
-            }
-            Err(error) => {
-                tracing::warn!(node, error, "the node's pods could not be listed; it is tried again");
-                self.clean_lists = CleanLists::failed(Instant::now());
-                false
-            }
+        if let Ok(list) = list {
+            lock(pods).replace(&list);
+            lock(pods).must_leave() == 0 && self.clean_lists.add(Instant::now(), since)
+        } else {
+            self.clean_lists = CleanLists::failed(Instant::now());
+            false
         }
     }
 }
@@ -289,7 +307,7 @@ struct News {
     failed: Option<bool>,
 }
 
-fn take_in(pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> News {
+fn take_in(node: &str, pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> News {
     let mut news = News::default();
     for event in events {
         news.failed = Some(event.is_err());
@@ -302,7 +320,9 @@ fn take_in(pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> News {
             }
             Ok(Event::Apply(pod)) => lock(pods).apply(&pod),
             Ok(Event::Delete(pod)) => lock(pods).delete(&pod),
-            Err(error) => tracing::warn!(%error, "the watch on a node's pods failed; it is tried again"),
+            Err(error) => {
+                tracing::warn!(node, %error, "the watch on the node's pods failed; it is tried again");
+            }
         }
     }
     news

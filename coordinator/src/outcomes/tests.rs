@@ -38,6 +38,7 @@ fn node(claim: Option<Claim>, own_events: &[ScheduledEvent], boot_id: &str) -> N
         resource_version: "1".into(),
         vm: None,
         covered: true,
+        labels: Arc::default(),
         pool: String::new(),
         opted_out: false,
         unschedulable: false,
@@ -66,7 +67,10 @@ fn node(claim: Option<Claim>, own_events: &[ScheduledEvent], boot_id: &str) -> N
 /// How an event ends whose node is seen so, one after the other.
 fn outcome(views: impl IntoIterator<Item = Node>) -> Outcome {
     let mut outcomes = Outcomes::default();
-    let ended: Vec<_> = views.into_iter().flat_map(|node| outcomes.look("n", &node, at(LATE))).collect();
+    let ended: Vec<_> = views
+        .into_iter()
+        .flat_map(|node| outcomes.look("n", &node, &EventPolicy::default(), at(LATE)))
+        .collect();
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert_eq!((&*ended[0].node, &*ended[0].event_id), ("n", "E"));
     ended[0].outcome
@@ -151,7 +155,11 @@ fn it_is_told_once_and_not_while_anything_names_it() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(outcomes.look("n", &view, at(EARLY)).len(), ended, "view {number}");
+        assert_eq!(
+            outcomes.look("n", &view, &EventPolicy::default(), at(EARLY)).len(),
+            ended,
+            "view {number}"
+        );
     }
 }
 
@@ -164,13 +172,13 @@ fn a_node_that_is_gone_ends_what_it_was_held_for() {
     ] {
         let view = node(Some(claim(&event(event_type, "Scheduled"), "", "")), &[], "boot");
         let mut outcomes = Outcomes::default();
-        outcomes.look("n", &view, at(EARLY));
+        outcomes.look("n", &view, &EventPolicy::default(), at(EARLY));
         assert_eq!(outcomes.retain(|_| true, at(now)), []);
         assert_eq!(outcomes.retain(|_| false, at(now))[0].outcome, expected);
         assert_eq!(outcomes.retain(|_| false, at(now)), []);
-        outcomes.look("n", &view, at(EARLY));
+        outcomes.look("n", &view, &EventPolicy::default(), at(EARLY));
         let another = Node { uid: "another".into(), ..free("boot") };
-        assert_eq!(outcomes.look("n", &another, at(now))[0].outcome, expected);
+        assert_eq!(outcomes.look("n", &another, &EventPolicy::default(), at(now))[0].outcome, expected);
     }
 }
 
@@ -181,12 +189,25 @@ fn a_probe_that_makes_events_up_has_few_of_them_followed() {
         node(None, &(0..1000).map(event).collect::<Vec<_>>(), "boot")
     };
     let mut outcomes = Outcomes::default();
-    assert_eq!(outcomes.look("n", &made_up(&|number| number.to_string()), at(LATE)), []);
-    assert_eq!(outcomes.look("n", &free("boot"), at(LATE)).len(), MOST);
-    outcomes.look("n", &made_up(&|number| "x".repeat(LONGEST_ID + 1 + number)), at(LATE));
-    assert_eq!(outcomes.look("n", &free("boot"), at(LATE)), []);
+    assert_eq!(
+        outcomes.look("n", &made_up(&|number| number.to_string()), &EventPolicy::default(), at(LATE)),
+        []
+    );
+    assert_eq!(outcomes.look("n", &free("boot"), &EventPolicy::default(), at(LATE)).len(), MOST);
+    outcomes.look(
+        "n",
+        &made_up(&|number| "x".repeat(LONGEST_ID + 1 + number)),
+        &EventPolicy::default(),
+        at(LATE),
+    );
+    assert_eq!(outcomes.look("n", &free("boot"), &EventPolicy::default(), at(LATE)), []);
     for round in 0..10 {
-        outcomes.look("n", &made_up(&|number| format!("{round} {number}")), at(LATE));
+        outcomes.look(
+            "n",
+            &made_up(&|number| format!("{round} {number}")),
+            &EventPolicy::default(),
+            at(LATE),
+        );
     }
     assert!(outcomes.nodes["n"].ended.len() <= REMEMBERED);
 }
