@@ -24,6 +24,7 @@ mod overlays;
 mod people;
 mod policy;
 mod rbac;
+mod readiness;
 mod readme;
 mod release;
 mod rolling_update;

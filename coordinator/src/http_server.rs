@@ -1,6 +1,12 @@
 //! What kubelets and Prometheus ask, in plain HTTP: the gRPC probes of the former speak no TLS. Open to everybody.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::Result;
 use axum::{
@@ -11,7 +17,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{listen::listen, metrics::Metrics};
+use crate::{listen::listen, metrics::Metrics, watches::Watches};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -19,12 +25,13 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) struct HttpServer {
     listeners: Vec<TcpListener>,
     metrics: Metrics,
+    watches: Watches,
     ready: CancellationToken,
 }
 
 impl HttpServer {
-    pub(crate) async fn bind(address: SocketAddr, metrics: Metrics) -> Result<Self> {
-        Ok(Self { listeners: listen(address).await?, metrics, ready: CancellationToken::new() })
+    pub(crate) async fn bind(address: SocketAddr, metrics: Metrics, watches: Watches) -> Result<Self> {
+        Ok(Self { listeners: listen(address).await?, metrics, watches, ready: CancellationToken::new() })
     }
 
     /// Cancelled once probes and people can be served.
@@ -34,13 +41,25 @@ impl HttpServer {
 
     /// Serves for as long as the process.
     pub(crate) async fn serve(self) {
-        let Self { listeners, metrics, ready } = self;
+        let Self { listeners, metrics, watches, ready } = self;
+        // Kubelets don't pass on why.
+        let is_logged = Arc::new(AtomicBool::new(false));
         let is_ready = async move || {
-            if ready.is_cancelled() {
-                (StatusCode::OK, "ready")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "starting")
+            if !ready.is_cancelled() {
+                return (StatusCode::SERVICE_UNAVAILABLE, "starting".to_owned());
             }
+            let dead = watches.dead();
+            if dead.is_empty() {
+                if is_logged.swap(false, Ordering::Relaxed) {
+                    tracing::info!("ready again");
+                }
+                return (StatusCode::OK, "ready".to_owned());
+            }
+            let why = dead.join(", ");
+            if !is_logged.swap(true, Ordering::Relaxed) {
+                tracing::warn!("not ready: {why}");
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, why)
         };
         let metrics = async move || match metrics.text() {
             Ok(text) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),

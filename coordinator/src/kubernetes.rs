@@ -12,6 +12,8 @@ const USER_AGENT: &str = concat!("mechanic-coordinator/", env!("CARGO_PKG_VERSIO
 pub(crate) struct Clients {
     /// For watches, lists and reviews; retries by itself.
     pub(crate) reading: Client,
+    /// For the watches that this process lives by, each of which tries again and says so.
+    pub(crate) watching: Client,
     /// For writes and evictions; never retries, so that no answer is hidden.
     pub(crate) acting: Client,
     /// For the elector, which wraps a client of its own.
@@ -35,6 +37,7 @@ impl Clients {
         without_retry.default_retry = false;
         Ok(Self {
             reading: Client::try_from(config)?,
+            watching: Client::try_from(without_retry.clone())?,
             acting: Client::try_from(without_retry.clone())?,
             electing: without_retry,
         })

@@ -30,6 +30,7 @@ mod server;
 mod story;
 mod succession;
 mod tls;
+mod watches;
 
 use std::sync::Arc;
 
@@ -61,9 +62,11 @@ use crate::{
     planner::Decided,
     server::GrpcServer,
     succession::Successors,
+    watches::Watches,
 };
 
 const LEASE: &str = "mechanic-coordinator";
+const LEASE_WATCH: &str = "the Lease";
 
 /// Runs a coordinator until `shutdown`, or until it has lost the Lease.
 ///
@@ -75,26 +78,28 @@ pub async fn run(arguments: Arguments, log: Log, shutdown: CancellationToken) ->
         arguments;
     let clients = Clients::new().await?;
     let metrics = Metrics::new();
-    let http = HttpServer::bind(listen_http, metrics.clone()).await?;
+    let watches = Watches::default();
+    let http = HttpServer::bind(listen_http, metrics.clone(), watches.clone()).await?;
     let ready = http.ready();
     let fleet = Arc::new(Fleet::new(&node_name));
 
     // Observe.
-    let watches = CancellationToken::new();
-    let _stop_watches = watches.clone().drop_guard();
-    until(&watches, http.serve());
-    until(&watches, watch_nodes(clients.reading.clone(), Arc::clone(&fleet)));
-    until(&watches, watch_budgets(clients.reading.clone(), fleet.budgets()));
+    let observing = CancellationToken::new();
+    let _stop_observing = observing.clone().drop_guard();
+    until(&observing, http.serve());
+    let watching = |what| watches.client(what, &clients.watching);
+    until(&observing, watch_nodes(watching("Nodes"), Arc::clone(&fleet)));
+    until(&observing, watch_budgets(watching("PodDisruptionBudgets"), fleet.budgets()));
     let accepted_settings = AcceptedSettings::new(clients.acting.clone(), &namespace);
     let config = watch_config(
-        clients.reading.clone(),
+        watching("the ConfigMap"),
         namespace.clone(),
         accepted_settings.clone(),
         Arc::clone(&fleet),
         metrics.clone(),
         log,
     );
-    until(&watches, config);
+    until(&observing, config);
 
     // Who this is to callers; then lead, or follow, not before the claims are known, which the next epoch must be above.
     let identity = tls::establish(
@@ -107,7 +112,7 @@ pub async fn run(arguments: Arguments, log: Log, shutdown: CancellationToken) ->
         established = identity => established?,
         () = shutdown.cancelled() => return Ok(()),
     };
-    until(&watches, keep_identity);
+    until(&observing, keep_identity);
     tokio::select! {
         () = known(&fleet) => {}
         () = shutdown.cancelled() => return Ok(()),
@@ -116,6 +121,7 @@ pub async fn run(arguments: Arguments, log: Log, shutdown: CancellationToken) ->
     let stand_down = CancellationToken::new();
     let (permits, leadership, elector) = mechanic_leadership::start(
         clients.electing,
+        watching(LEASE_WATCH),
         &candidate,
         Timing::default(),
         fleet.circumstances(),
@@ -159,8 +165,9 @@ pub async fn run(arguments: Arguments, log: Log, shutdown: CancellationToken) ->
         metrics: metrics.fleet.clone(),
         namespace,
     };
+    let effects = Arc::new(effects);
     let outcome = tokio::select! {
-        outcome = lead(Arc::new(effects), gate, leadership, decide, &successors, &shutdown) => outcome,
+        outcome = lead(effects, gate, leadership, decide, &successors, &watches, &shutdown) => outcome,
         // A coordinator that nobody can report to must not lead.
         ended = &mut server => return ended?.and_then(|()| bail!("the gRPC server has ended")),
     };
@@ -181,6 +188,7 @@ async fn lead(
     mut leadership: watch::Receiver<Leadership>,
     decide: watch::Sender<Option<Decided>>,
     successors: &Successors,
+    watches: &Watches,
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let shutdown = &shutdown.child_token();
@@ -189,6 +197,8 @@ async fn lead(
         match now {
             Leadership::Leading { epoch } => {
                 tracing::info!(epoch, "leading");
+                // It is renewed from now on, and no longer watched.
+                watches.forget(LEASE_WATCH);
                 let act = Act::new(Arc::clone(&effects));
                 let hand_over = async {
                     let why = successors.wanted(decide.subscribe()).await;

@@ -64,6 +64,7 @@ impl Release {
         let end = CancellationToken::new();
         let (permits, leadership, elector) = mechanic_leadership::start(
             clients.electing,
+            clients.watching,
             &candidate,
             Timing::default(),
             fleet.circumstances(),

@@ -64,7 +64,6 @@ impl GuardLayer {
     fn route(&self, request: &Request<Body>) -> Option<Route> {
         let path = request.uri().path();
         match *request.method() {
-            Method::GET if path == &*self.collection => Some(Route::Watch),
             Method::GET if path == &*self.object => Some(Route::Read),
             Method::POST if path == &*self.collection => Some(Route::Write { create: true }),
             Method::PATCH if path == &*self.object => Some(Route::Write { create: false }),
@@ -83,7 +82,6 @@ impl<S> Layer<S> for GuardLayer {
 
 #[derive(Clone, Copy, Debug)]
 enum Route {
-    Watch,
     Read,
     Write { create: bool },
 }
@@ -120,7 +118,6 @@ where
         let rules = self.rules.clone();
         Box::pin(async move {
             match rules.route(&request) {
-                Some(Route::Watch) => forward(inner, request).await,
                 Some(Route::Read) => rules.read(inner, request).await,
                 Some(Route::Write { create }) => rules.write(inner, request, create).await,
                 None => {

@@ -94,14 +94,21 @@ fn open(
     longest_backoff: Duration,
 ) -> BoxStream<'static, watcher::Result<Event<Lease>>> {
     let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
-    let backoff = CappedBackoff { inner: DefaultBackoff::default(), longest: longest_backoff };
-    watcher(leases.clone(), config).backoff(backoff).boxed()
+    watcher(leases.clone(), config).backoff(CappedBackoff::new(longest_backoff)).boxed()
 }
 
-/// kube's own, which grows to 30 s: too long to miss a hand-over.
-struct CappedBackoff {
+/// kube's own, which grows to a minute: too long to miss a hand-over.
+pub struct CappedBackoff {
     inner: DefaultBackoff,
     longest: Duration,
+}
+
+impl CappedBackoff {
+    /// Grows to no more than `longest`.
+    #[must_use]
+    pub fn new(longest: Duration) -> Self {
+        Self { inner: DefaultBackoff::default(), longest }
+    }
 }
 
 impl Iterator for CappedBackoff {

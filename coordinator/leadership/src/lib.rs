@@ -44,6 +44,7 @@ mod verdict;
 
 pub use candidate::{Candidate, InvalidCandidate};
 pub use leadership::{Ending, Leader, Leadership};
+pub use lease_watch::CappedBackoff;
 pub use permit::{NotLeading, Permit};
 pub use permits::Permits;
 pub use start::{Circumstances, StartError, start, start_on_clock};

@@ -51,21 +51,24 @@ pub struct Circumstances {
 
 /// Stands for election until `shutdown` is cancelled or the Lease is lost.
 ///
-/// The Lease gets a client of its own, made from `client_config`, without kube's retries. In `shutdown`, stop all work first and cancel then: from that moment there is no Permit, and the Lease
+/// What is written goes through a client of its own, made from `client_config`, without kube's retries; `watching` is for the
+/// watch on the Lease, which ends when this process leads. In `shutdown`, stop all work first and cancel then: from that moment there is no Permit, and the Lease
 /// is given back. Must be called within a tokio runtime.
 pub fn start(
     client_config: Config,
+    watching: Client,
     candidate: &Candidate,
     timing: Timing,
     circumstances: Circumstances,
     shutdown: CancellationToken,
 ) -> Result<(Permits, watch::Receiver<Leadership>, JoinHandle<Ending>), StartError> {
-    start_on_clock(client_config, candidate, timing, Clock::system(), circumstances, shutdown)
+    start_on_clock(client_config, watching, candidate, timing, Clock::system(), circumstances, shutdown)
 }
 
 /// As [`start`], on a clock that may be wrong.
 pub fn start_on_clock(
     mut client_config: Config,
+    watching: Client,
     candidate: &Candidate,
     timing: Timing,
     clock: Clock,
@@ -90,7 +93,7 @@ pub fn start_on_clock(
     let (leadership, leadership_seen) = watch::channel(Leadership::Unknown);
     let (renewals, renewals_asked) = mpsc::unbounded_channel();
     let permits = Permits::new(record.clone(), clock.clone(), renewals);
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &candidate.namespace);
+    let leases: Api<Lease> = Api::namespaced(watching, &candidate.namespace);
     let watch =
         LeaseWatch::new(leases, &candidate.lease, timing.lease_duration() * 2, timing.renew_interval());
     let campaign = Campaign {

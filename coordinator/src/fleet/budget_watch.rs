@@ -6,23 +6,19 @@ use futures::StreamExt;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{
     Api, Client,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 
 use super::{Budgets, budgets};
+use crate::watches::watch;
 
-/// A half-open connection is noticed after this many seconds.
-const WATCH_TIMEOUT: u32 = 60;
 const PAGE: u32 = 500;
 
 /// Watches all budgets until the process ends. What is estimated from them may be old; whether a pod may go is
 /// for the API server to say.
 pub(crate) async fn watch_budgets(client: Client, budgets: Arc<Budgets>) {
-    let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_TIMEOUT);
-    let mut events = pin!(watcher(Api::<PodDisruptionBudget>::all(client), config).default_backoff());
+    let config = watcher::Config::default().page_size(PAGE);
+    let mut events = pin!(watch(Api::<PodDisruptionBudget>::all(client), config));
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
         match event {

@@ -6,12 +6,12 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher::watch_object},
+    runtime::watcher::{self, Event},
 };
 use mechanic_plan::{Accepted, Config};
 
 use super::{AcceptedSettings, Fleet, Settings};
-use crate::{log::Log, metrics::Metrics};
+use crate::{log::Log, metrics::Metrics, watches::watch};
 
 /// The ConfigMap that people edit.
 pub(crate) const NAME: &str = "mechanic";
@@ -29,27 +29,38 @@ pub(crate) async fn watch_config(
 ) {
     let mut accepted = read_accepted(&accepted_settings).await;
     let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let mut versions = pin!(watch_object(config_maps, NAME).default_backoff());
-    let mut last = None;
-    while let Some(version) = versions.next().await {
-        match version {
-            Ok(config_map) => {
-                let version = config_map.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
-                let uid = config_map.as_ref().and_then(ResourceExt::uid);
-                let data = config_map.map(|config_map| config_map.data.unwrap_or_default());
-                let now = Some((uid, data));
-                if let Some((uid, data)) = now.as_ref().filter(|_| last != now) {
-                    let settings = read(data.as_ref(), &accepted, &version, uid.clone());
-                    log.set_level(settings.config.log_level);
-                    metrics.settings_changed(settings.refused.len());
-                    accepted.clone_from(&settings.accepted);
-                    fleet.change(|state| state.set_settings(settings));
-                    last = now;
-                }
+    let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+    let mut events = pin!(watch(config_maps, config));
+    let (mut listed, mut last) = (false, None);
+    while let Some(event) = events.next().await {
+        let config_map = match event {
+            Ok(Event::Init) => {
+                listed = false;
+                continue;
             }
+            Ok(Event::InitApply(config_map)) => {
+                listed = true;
+                Some(config_map)
+            }
+            Ok(Event::InitDone) if listed => continue,
+            Ok(Event::InitDone | Event::Delete(_)) => None,
+            Ok(Event::Apply(config_map)) => Some(config_map),
             Err(error) => {
                 tracing::warn!(%error, "the watch on ConfigMap {namespace}/{NAME} failed; the settings in force stay");
+                continue;
             }
+        };
+        let version = config_map.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
+        let uid = config_map.as_ref().and_then(ResourceExt::uid);
+        let data = config_map.map(|config_map| config_map.data.unwrap_or_default());
+        let now = Some((uid, data));
+        if let Some((uid, data)) = now.as_ref().filter(|_| last != now) {
+            let settings = read(data.as_ref(), &accepted, &version, uid.clone());
+            log.set_level(settings.config.log_level);
+            metrics.settings_changed(settings.refused.len());
+            accepted.clone_from(&settings.accepted);
+            fleet.change(|state| state.set_settings(settings));
+            last = now;
         }
     }
 }

@@ -6,17 +6,12 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event},
 };
 
 use super::{Fleet, NodeView};
-use crate::clock;
+use crate::{clock, watches::watch};
 
-/// A half-open connection is noticed after this many seconds.
-const WATCH_TIMEOUT: u32 = 60;
 /// Small pages keep the peak low.
 const PAGE: u32 = 100;
 
@@ -24,8 +19,8 @@ const PAGE: u32 = 100;
 /// take a third of the memory, but may be as old as the API server's cache, and a new leader decides on it.
 pub(crate) async fn watch_nodes(client: Client, fleet: Arc<Fleet>) {
     loop {
-        let config = watcher::Config::default().page_size(PAGE).timeout(WATCH_TIMEOUT);
-        let mut events = pin!(watcher(Api::<Node>::all(client.clone()), config).default_backoff());
+        let config = watcher::Config::default().page_size(PAGE);
+        let mut events = pin!(watch(Api::<Node>::all(client.clone()), config));
         let mut listed = HashSet::new();
         loop {
             tokio::select! {

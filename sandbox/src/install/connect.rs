@@ -36,11 +36,16 @@ impl Installation {
 
     /// A coordinator's metrics, as Prometheus gets them.
     pub async fn metrics(&self, pod: &PodProcess) -> Result<Metrics> {
+        self.http(pod, "/metrics").await.map(Metrics)
+    }
+
+    /// What a coordinator answers over plain HTTP, with its head.
+    pub async fn http(&self, pod: &PodProcess, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect((pod.ip, 8080)).await?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok(Metrics(text))
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 }
 

@@ -191,7 +191,8 @@ pub(crate) async fn run(orders: Orders) -> Result<()> {
 
     let shutdown = CancellationToken::new();
     let (permits, _leadership, mut ending) = start_on_clock(
-        config,
+        config.clone(),
+        Client::try_from(config)?,
         &candidate,
         timing,
         clock.clone(),
