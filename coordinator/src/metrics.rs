@@ -235,25 +235,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn alerts_are_about_metrics_that_there_are_and_docs_operations_md_lists_each() {
-        let alerts = include_str!("../../deploy/components/prometheus-operator/alerts.yaml");
-        let words = alerts.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-        let metrics = words.filter(|word| word.starts_with("mechanic_"));
-        let metrics: BTreeSet<&str> =
-            metrics.map(|metric| metric.trim_end_matches("_count").trim_end_matches("_bucket")).collect();
-        assert!(
-            metrics.len() > 5 && metrics.iter().all(|metric| documented().contains(*metric)),
-            "{metrics:?}"
-        );
-
-        let named = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
-        let operations = include_str!("../../docs/operations.md").lines();
-        let listed = operations.filter_map(|line| line.strip_prefix("| `Mechanic")?.split_once('`'));
-        let listed: BTreeSet<String> = listed.map(|(alert, _)| format!("Mechanic{alert}")).collect();
-        assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), listed);
-    }
-
     /// Beside those that are there from the start, each code of a reason may come.
     #[test]
     fn a_coordinator_has_no_more_series_than_docs_metrics_md_says() {
