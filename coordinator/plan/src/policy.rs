@@ -33,7 +33,7 @@ pub struct Policy {
 
 /// `policy.yaml`, as it is written.
 #[derive(Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Policy"))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Written {
     /// What is done about events of nodes, where that isn't as usual.

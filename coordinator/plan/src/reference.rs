@@ -76,7 +76,7 @@ fn page(schema: &Value, defaults: &Accepted) -> String {
         let _ = writeln!(page, "| `{key}` | {} | {default} | {} |", takes(schema, property), words(property));
     }
     let rules = [
-        ("`policy.yaml`", "Written"),
+        ("`policy.yaml`", "Policy"),
         ("Each of `events`", "EventRule"),
         ("Each of `budgets`", "Budget"),
         ("Each of `pods`", "PodRule"),
@@ -86,7 +86,7 @@ fn page(schema: &Value, defaults: &Accepted) -> String {
     for (title, name) in rules {
         let object = &schema["$defs"][name];
         let _ = write!(page, "\n## {title}\n\n");
-        if name != "Written" {
+        if name != "Policy" {
             let _ = write!(page, "{}\n\n", words(object));
         }
         page.push_str("| key | takes | |\n|---|---|---|\n");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use mechanic_plan::{Claim, Coverage, EventType, Fleet, Phase, Plan, ReasonCode, parse_not_before};
+use mechanic_plan::{Claim, Config, Coverage, EventType, Fleet, Phase, Plan, ReasonCode, parse_not_before};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -26,6 +26,7 @@ const STEPS: [&str; 5] = ["Cordoned", "DrainStarted", "DrainStopped", "DrainFini
 const PHASES: [&str; 6] = ["idle", "noticed", "cordoned", "draining", "drained", "held"];
 const COVERAGE: [&str; 8] =
     ["covered", "disagrees", "unknown", "absent", "mute", "failing", "mismatched", "not_covered"];
+const LIMITS: [&str; 3] = ["max-concurrent-drains", "emergency-concurrent-drains", "max-unavailable-nodes"];
 const EVICTIONS: [&str; 7] = ["accepted", "budget", "refused", "gone", "overloaded", "unknown", "not_sent"];
 
 const EVENT_TYPES: [EventType; 6] = [
@@ -49,6 +50,7 @@ pub(crate) struct FleetMetrics {
     reasons: Tally,
     coverage: Tally,
     pods: Tally,
+    limits: Tally,
     steps: Counters,
     evictions: Counters,
     ended: Ended,
@@ -93,6 +95,13 @@ impl FleetMetrics {
                 "Pods that are to leave their node, by the code of what is done with them",
                 "reason",
                 &["BlockedByBudget", "BlockedForGood"],
+            ),
+            limits: Tally::register(
+                registry,
+                "limit_nodes",
+                "What the limits of the settings come to, in nodes",
+                "limit",
+                &LIMITS,
             ),
             steps: counters(registry, "steps", "Steps taken with nodes", "step", &STEPS),
             evictions: counters(registry, "evictions", "Evictions sent", "result", &EVICTIONS),
@@ -142,12 +151,17 @@ impl FleetMetrics {
         let drains = fleet.nodes.values().filter_map(|node| node.drain.as_ref());
         let pods = drains.flat_map(|drain| &drain.pods).filter(|pod| pod.verdict.must_leave());
         self.pods.show(&count(pods.map(|pod| pod.verdict.code().as_str())));
+        let Config { max_concurrent_drains, emergency_concurrent_drains, max_unavailable_nodes, .. } =
+            fleet.config;
+        let limits = [max_concurrent_drains, emergency_concurrent_drains, max_unavailable_nodes];
+        let in_nodes = limits.map(|limit| limit.of(fleet.nodes.len()).try_into().unwrap_or(i64::MAX));
+        self.limits.show(&LIMITS.into_iter().zip(in_nodes).collect());
     }
 
     /// This process doesn't lead any more, and knows nothing of the fleet.
     pub(crate) fn show_nothing(&self) {
         self.leader.set(0);
-        for tally in [&self.phases, &self.reasons, &self.coverage, &self.pods] {
+        for tally in [&self.phases, &self.reasons, &self.coverage, &self.pods, &self.limits] {
             tally.show(&BTreeMap::new());
         }
     }

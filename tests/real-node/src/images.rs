@@ -17,8 +17,8 @@ use crate::say;
 
 /// Busybox, alone: what pods' namespaces are kept by, and what the workload is.
 pub(crate) const BUSYBOX: &str = "busybox:real-node";
-/// mechanic's, as the overlays name them.
-const OWN: [&str; 2] = ["probe", "coordinator"];
+/// What people are told to type for mechanic's own.
+const PAGE: &str = include_str!("../../../docs/images.md");
 /// What the probe's may have in all, in bytes, uncompressed.
 const PROBE_AT_MOST: u64 = 6_000_000;
 
@@ -61,10 +61,13 @@ pub(crate) async fn build(folder: &Path) -> Result<Vec<Image>> {
     .context("can't write the Dockerfile of busybox's image")?;
     build_one(folder, BUSYBOX, &dockerfile, &context).await?;
     let mut images = Vec::new();
-    for name in OWN {
-        let dockerfile = workspace().join(format!("Dockerfile.{name}"));
-        let image = build_one(folder, &format!("mechanic-{name}:dev"), &dockerfile, &workspace()).await?;
-        look_into(&image, name).await?;
+    for line in PAGE.lines().filter_map(|line| line.strip_prefix("docker build ")) {
+        let &["-f", dockerfile, "-t", image, context] = line.split(' ').collect::<Vec<_>>().as_slice() else {
+            bail!("docs/images.md builds an image in another way than is tried here: {line}");
+        };
+        let (dockerfile, context) = (workspace().join(dockerfile), workspace().join(context));
+        let image = build_one(folder, image, &dockerfile, &context).await?;
+        look_into(&image).await?;
         images.push(image);
     }
     let probe =
@@ -120,7 +123,7 @@ async fn buildah(folder: &Path, what: &str, add: impl FnOnce(&mut tokio::process
 }
 
 /// A program and its licences, and nothing else; whoever runs it isn't root.
-async fn look_into(image: &Image, name: &str) -> Result<()> {
+async fn look_into(image: &Image) -> Result<()> {
     let script = r#"
         folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT && tar -xf "$1" -C "$folder" && cd "$folder" &&
         for layer in $(find . -name '*.tar' -type f); do tar -tf "$layer"; done | grep -v '/$' | sort &&
@@ -134,10 +137,10 @@ async fn look_into(image: &Image, name: &str) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     let (files, config) = text.split_once("\n{").with_context(|| format!("{} has no layers", image.name))?;
     let files: Vec<&str> = files.lines().collect();
-    let program = format!("mechanic-{name}");
+    let program = image.name.split(':').next().unwrap_or_default();
     let licences = ["c-library.txt", "crates.txt", "mechanic.txt", "rust-library.html"]
         .map(|file| format!("licences/{file}"));
-    let expected: Vec<&str> = licences.iter().map(String::as_str).chain([program.as_str()]).collect();
+    let expected: Vec<&str> = licences.iter().map(String::as_str).chain([program]).collect();
     if files != expected {
         bail!("{} holds {files:?} instead of {expected:?}", image.name);
     }
@@ -145,7 +148,7 @@ async fn look_into(image: &Image, name: &str) -> Result<()> {
         serde_json::from_str(&format!("{{{config}")).context("the image's configuration can't be read")?;
     let user = &config["config"]["User"];
     let title = &config["config"]["Labels"]["org.opencontainers.image.title"];
-    if user != "65532:65532" || *title != program.as_str() {
+    if user != "65532:65532" || *title != program {
         bail!("{} runs as {user} and calls itself {title}", image.name);
     }
     Ok(())
