@@ -144,6 +144,10 @@ async fn r1_u19_a_dry_run_writes_nothing() {
         house.wait_explained(&node.name, &token, expected).await;
     }
     tokio::time::sleep(A_WHILE).await;
+    let log = house.logs_of(&house.leader().await);
+    let shown = log.lines().filter(|line| line.contains("dry run: ") && line.contains(&event));
+    let shown: Vec<&str> = shown.collect();
+    assert!(shown.len() == 1 && shown[0].contains("Cordoning") && shown[0].contains(&node.name), "{log}");
     assert_eq!(house.referee.verdict().await.facts.evictions_accepted, 0);
     let after = house.node(&node.name).await;
     assert_eq!((after.spec, after.metadata.annotations), (before.spec, before.metadata.annotations));

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     clock,
     drain::{Drain, DrainTarget, Evictions, Instructions},
+    dry_run::DryRun,
     events::{Events, Subject, Telling},
     fleet::{AcceptedSettings, Fleet, FleetState, NodeView, SETTINGS, Settings},
     gate::Gate,
@@ -58,6 +59,7 @@ pub(crate) struct Act {
     draining: HashMap<String, Running>,
     story: Story,
     outcomes: Outcomes,
+    dry_run: DryRun,
     /// The settings whose keeping was begun last.
     kept: Option<Accepted>,
     /// The refused settings that were told of last.
@@ -86,6 +88,7 @@ impl Act {
             draining: HashMap::new(),
             story: Story::default(),
             outcomes: Outcomes::default(),
+            dry_run: DryRun::default(),
             kept: None,
             refused: Vec::new(),
         }
@@ -170,6 +173,7 @@ impl Act {
             self.tell_refused_settings(refused, config_map);
         }
         self.story.retain(|name| plan.contains_key(name));
+        self.dry_run.retain(|name| fleet.config.dry_run && plan.contains_key(name));
         let (epoch, now) = (fleet.epoch, clock::now().wall);
         let policy = &fleet.config.policy.events;
         self.effects.count(&self.outcomes.retain(|name| plan.contains_key(name), now), epoch);
@@ -193,6 +197,9 @@ impl Act {
                 {
                     self.write(name, node, write, epoch);
                 }
+            }
+            if fleet.config.dry_run {
+                self.dry_run.log(name, node, decision, epoch);
             }
             if decision.drain != DrainOrder::Stop && !self.draining.contains_key(name) {
                 self.drain(name, node, instructions(fleet, node, decision), epoch);

@@ -10,6 +10,7 @@ mod callers;
 mod check;
 mod clock;
 mod drain;
+mod dry_run;
 mod events;
 mod fleet;
 mod fleet_service;
