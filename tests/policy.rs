@@ -60,9 +60,14 @@ async fn each_node_is_handled_by_the_rules_that_are_for_it_and_the_tightest_budg
 
     let events = [still, calm, alone, first, second].map(|node| house.announce_reboot(node));
     let reason = async |node: &str, reason: &str| house.wait_for_reason(node, &token, reason).await;
-    reason(&still.name, "CordonedOnly").await;
-    reason(&calm.name, "Tolerated").await;
-    reason(&alone.name, "OptedOut").await;
+    for (node, code, part) in [
+        (still, "CordonedOnly", "by the rule at line 3 of policy.yaml"),
+        (calm, "Tolerated", "by the rule at line 5 of policy.yaml"),
+        (alone, "OptedOut", "label example.com/leave-alone"),
+    ] {
+        let status = reason(&node.name, code).await;
+        assert!(status.message.contains(part), "{}", status.message);
+    }
     let look = async || {
         for node in [first, second] {
             let status = house.status(&node.name, &token).await;

@@ -206,6 +206,7 @@ async fn settings_that_are_broken_or_gone_stay_as_they_were_accepted_for_the_nex
     for node in house.nodes.iter().take(3) {
         house.wait_released(&node.name).await;
     }
+    assert!(house.metric(&house.leader().await, "mechanic_settings_refused").await > 0.5, "nobody is told");
     house.judge().await;
 }
 

@@ -5,7 +5,7 @@ mod forward_to_leader;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream::BoxStream};
-use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason, Refusal};
+use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
     NodeStatus, NodeWarning, PodStatus, ProbeCoverage, RefusedSetting, WatchObservationsRequest,
@@ -57,8 +57,10 @@ impl FleetService for FleetReader {
             .map(|(name, node, decision)| node_status(name, node, decision, &decided))
             .collect();
         let refused = self.fleet.read(|state| state.settings().refused);
-        let refused_settings =
-            refused.into_iter().map(|Refusal { key, why }| RefusedSetting { key, reason: why }).collect();
+        let refused_settings = refused
+            .into_iter()
+            .map(|refusal| RefusedSetting { reason: refusal.to_string(), key: refusal.key })
+            .collect();
         let config = &decided.fleet.config;
         Ok(Response::new(ListNodesResponse {
             nodes,

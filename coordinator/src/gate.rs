@@ -117,7 +117,7 @@ impl Gate {
             let config = state.settings().config;
             let opted_out = match intent {
                 Intent::Disrupt(node) | Intent::Evict(node) => {
-                    state.node(node).is_some_and(|node| config.policy.opts_out(&node))
+                    state.node(node).is_some_and(|node| config.policy.opted_out_by(&node).is_some())
                 }
                 Intent::Tell | Intent::KeepSettings | Intent::Ask => false,
             };

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     held_back_messages: Counter,
     refused_calls: Counters,
     refused_settings: Gauge,
+    settings_version: Gauge,
     changed_settings: Counter,
 }
 
@@ -55,6 +56,7 @@ impl Metrics {
         let streams = gauge("probe_streams", "Probes that report now");
         let refused_settings =
             gauge("settings_refused", "Keys of the ConfigMap that are not in force as they stand there");
+        let settings_version = gauge("settings_version", "The version of the ConfigMap that was read last");
         let mut counter = |name, help| registered(&mut registry, name, help, Counter::default());
         let held_back_messages = counter(
             "probe_messages_held_back",
@@ -72,6 +74,7 @@ impl Metrics {
             streams,
             held_back_messages,
             refused_settings,
+            settings_version,
             changed_settings,
             failed_handshakes: counters(
                 "handshakes_failed",
@@ -154,8 +157,10 @@ impl Metrics {
         self.held_back_messages.inc();
     }
 
-    pub(crate) fn settings_changed(&self, refused: usize) {
+    /// `version` is the ConfigMap's, empty where there is none.
+    pub(crate) fn settings_changed(&self, version: &str, refused: usize) {
         self.changed_settings.inc();
+        self.settings_version.set(version.parse().unwrap_or_default());
         self.refused_settings.set(refused.try_into().unwrap_or(i64::MAX));
     }
 

@@ -149,7 +149,7 @@ fn of_reason(reason: &Reason) -> Option<Telling> {
         Reason::WaitingForLeadTime { .. }
         | Reason::ShownOnly { .. }
         | Reason::Tolerated { .. }
-        | Reason::OptedOut
+        | Reason::OptedOut { .. }
         | Reason::Paused
         | Reason::CordonDeferred { .. }
         | Reason::CordonedOnly { .. }
@@ -187,8 +187,8 @@ fn of_reason(reason: &Reason) -> Option<Telling> {
 
 /// That these keys of the ConfigMap are refused: told once, whichever leader tells it.
 pub(crate) fn of_refused_settings(config_map_uid: &str, refused: &[Refusal]) -> Vec<Telling> {
-    let telling = |Refusal { key, why }: &Refusal| {
-        let note = format!("{key}: {why}; what was accepted of it last stays in force, or its default");
+    let telling = |refusal: &Refusal| {
+        let note = format!("{}: {refusal}", refusal.key);
         let mut once = DefaultHasher::new();
         (config_map_uid, &note).hash(&mut once);
         Telling { code: ReasonCode::SettingRefused, note, warning: true, key: Some(once.finish()) }

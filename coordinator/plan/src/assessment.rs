@@ -117,6 +117,10 @@ impl<'a> Assessment<'a> {
         is_due(event, self.now.wall, self.lead_time(event), self.needed)
     }
 
+    fn rule_for(&self, event: &ScheduledEvent) -> Option<u64> {
+        self.fleet.config.policy.events.rule_for(self.node, event)
+    }
+
     fn lead_time(&self, event: &ScheduledEvent) -> Duration {
         let config = &self.fleet.config;
         config.policy.events.lead_time(self.node, event).unwrap_or(config.lead_time)
@@ -132,7 +136,9 @@ impl<'a> Assessment<'a> {
             Response::Show => {
                 Reason::ShownOnly { event_type: event.event_type.clone(), status: event.status.clone() }
             }
-            Response::Tolerate => Reason::Tolerated { event_type: event.event_type.clone() },
+            Response::Tolerate => {
+                Reason::Tolerated { event_type: event.event_type.clone(), rule: self.rule_for(event) }
+            }
             Response::Cordon | Response::Drain => Reason::WaitingForLeadTime {
                 event_id: event.event_id.clone(),
                 not_before: event.not_before.clone(),
@@ -176,8 +182,8 @@ impl<'a> Assessment<'a> {
 
     /// Why nothing may begin here, by somebody's will.
     fn held_back(&self) -> Option<Reason> {
-        if self.fleet.config.policy.opts_out(self.node) {
-            Some(Reason::OptedOut)
+        if let Some(label) = self.fleet.config.policy.opted_out_by(self.node) {
+            Some(Reason::OptedOut { label: label.to_owned() })
         } else {
             self.fleet.config.paused.then_some(Reason::Paused)
         }

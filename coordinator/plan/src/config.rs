@@ -6,6 +6,7 @@ mod value;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -102,13 +103,39 @@ impl Default for Config {
 /// The text of the keys that were accepted: what is in force, and what a next leader falls back on.
 pub type Accepted = BTreeMap<String, String>;
 
-/// A key that was refused; what was accepted before stays in force.
+/// What of the settings is not in force as it stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The key.
+    /// The key, or what else is meant.
     pub key: String,
     /// Why, as a sentence.
     pub why: String,
+    /// What holds instead.
+    pub holds: Holds,
+}
+
+/// What holds in place of what was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// What was accepted last.
+    Accepted,
+    /// The default, since nothing was ever accepted.
+    Default,
+    /// Nothing: there is no such setting.
+    Nothing,
+}
+
+/// The sentence, without the key.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, holds, .. } = self;
+        let holds = match holds {
+            Holds::Accepted => "what was accepted last stays in force",
+            Holds::Default => "the default holds, since nothing was ever accepted",
+            Holds::Nothing => "it changes nothing",
+        };
+        write!(f, "{why}; {holds}")
+    }
 }
 
 /// All keys, in the order of what is installed.
@@ -148,8 +175,13 @@ impl Config {
                     false
                 }
             });
+            let holds = match good {
+                Some(_) => Holds::Accepted,
+                None if KEYS.contains(&key.as_str()) => Holds::Default,
+                None => Holds::Nothing,
+            };
             in_force.extend(good.map(|text| (key.clone(), text.clone())));
-            refusals.extend(refused.map(|why| Refusal { key: key.clone(), why }));
+            refusals.extend(refused.map(|why| Refusal { key: key.clone(), why, holds }));
         }
         (config, in_force, refusals)
     }
@@ -256,6 +288,7 @@ mod tests {
             assert!(config.dry_run, "a slip of the pen ends a dry run");
             assert_eq!(refusals.len(), 2, "{bad}");
             assert_eq!(accepted["max-concurrent-drains"], "4", "{bad}");
+            assert!(refusals.iter().all(|refusal| refusal.holds == Holds::Accepted), "{bad}");
             // Whoever reads the same with what is in force now gets the same.
             assert_eq!(Config::read(&now, &accepted).0, config);
         }
@@ -265,6 +298,7 @@ mod tests {
     fn a_bad_value_with_nothing_accepted_has_its_default() {
         let (config, accepted, refusals) = Config::read(&data(&[("lead-time", "soon")]), &Accepted::new());
         assert_eq!((config, accepted.len(), refusals.len()), (Config::default(), 0, 1));
+        assert_eq!(refusals[0].holds, Holds::Default);
     }
 
     #[test]
@@ -272,6 +306,6 @@ mod tests {
         let before = data(&[("max-concurrent-drains", "4")]);
         let (config, accepted, refusals) = Config::read(&data(&[("max-drains", "3")]), &before);
         assert_eq!((config, accepted), (Config::default(), Accepted::new()));
-        assert_eq!(refusals[0].key, "max-drains");
+        assert_eq!((refusals[0].key.as_str(), refusals[0].holds), ("max-drains", Holds::Nothing));
     }
 }

@@ -34,7 +34,7 @@ pub use claim::{
     CLAIM_ANNOTATION, CORDONED_LABEL, Claim, ClaimError, ClaimPhase, ClaimedEvent, ClaimedEvents,
     MAX_CLAIM_BYTES, OPT_OUT_LABEL,
 };
-pub use config::{Accepted, Amount, Config, LogLevel, Refusal};
+pub use config::{Accepted, Amount, Config, Holds, LogLevel, Refusal};
 pub use coverage::{Coverage, MUTE_AFTER};
 pub use decide::{Decision, Departure, DrainOrder, NodeWrite, Phase, Plan, plan};
 pub use event::{EventStatus, EventType, ScheduledEvent};

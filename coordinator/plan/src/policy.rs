@@ -6,9 +6,9 @@ mod labels;
 mod nodes;
 mod pods;
 mod rules;
+mod slip;
 
 use serde::Deserialize;
-use serde_saphyr::Error;
 
 pub use budgets::NodeBudget;
 use budgets::WrittenBudgets;
@@ -17,7 +17,7 @@ use nodes::EventRules;
 use pods::PodRules;
 pub use pods::{Fate, Fates, PodPolicy};
 
-use crate::{config::may_be_meant, fleet::Node};
+use crate::{claim::OPT_OUT_LABEL, fleet::Node};
 
 /// The rules in force. [`Policy::default`] has none, so everything is as the defaults have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Policy {
     /// # Errors
     /// Says in which line what is wrong. Nothing of the text counts then.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let written: Written = serde_saphyr::from_str(text).map_err(|error| why(&error))?;
+        let written: Written = serde_saphyr::from_str(text).map_err(|error| slip::describe(&error))?;
         if let Some(label) = &written.opt_out_label {
             labels::is_label(label, []).map_err(|why| format!("`optOutLabel`: {why}"))?;
         }
@@ -98,25 +98,13 @@ impl Policy {
         })
     }
 
-    /// Whether one of the node's labels opts it out: mechanic's own, or the one that people have chosen.
+    /// The label that opts the node out, where one does: mechanic's own, or the one that people have chosen.
     #[must_use]
-    pub fn opts_out(&self, node: &Node) -> bool {
-        let label = self.opt_out_label.as_ref().and_then(|label| node.labels.get(label));
-        node.opted_out || label.is_some_and(|value| value != "false")
+    pub fn opted_out_by(&self, node: &Node) -> Option<&str> {
+        let is_out = |label: &&String| node.labels.get(*label).is_some_and(|value| value != "false");
+        let chosen = || self.opt_out_label.as_ref().filter(is_out).map(String::as_str);
+        if node.opted_out { Some(OPT_OUT_LABEL) } else { chosen() }
     }
-}
-
-/// What is wrong with the text, where, and what may be meant instead.
-fn why(error: &Error) -> String {
-    let error = error.without_snippet();
-    let meant = match error {
-        Error::SerdeUnknownField { field: word, expected, .. }
-        | Error::SerdeUnknownVariant { variant: word, expected, .. } => {
-            may_be_meant(word, expected.iter().copied())
-        }
-        _ => String::new(),
-    };
-    format!("{error}{meant}")
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub enum Reason {
     Tolerated {
         /// `EventType` as received.
         event_type: String,
+        /// The line of `policy.yaml` with a rule that decides it.
+        rule: Option<u64>,
     },
     /// Only another machine's probe shows an event for this node, whose own probe is silent.
     SeenByNeighbour {
@@ -48,8 +50,11 @@ pub enum Reason {
         /// The Node whose probe shows it.
         neighbour: String,
     },
-    /// The node's label opts it out.
-    OptedOut,
+    /// A label of the node opts it out.
+    OptedOut {
+        /// The label.
+        label: String,
+    },
     /// The settings say so.
     Paused,
     /// As many nodes are cordoned as the limit allows.
@@ -82,6 +87,8 @@ pub enum Reason {
         event_type: String,
         /// `EventStatus` as received.
         status: String,
+        /// The line of `policy.yaml` with a rule that decides it.
+        rule: Option<u64>,
     },
     /// As many nodes are being drained as the budget allows.
     WaitingForSlot {
@@ -177,7 +184,7 @@ impl Reason {
             Self::ShownOnly { .. } => ReasonCode::ShownOnly,
             Self::Tolerated { .. } => ReasonCode::Tolerated,
             Self::SeenByNeighbour { .. } => ReasonCode::SeenByNeighbour,
-            Self::OptedOut => ReasonCode::OptedOut,
+            Self::OptedOut { .. } => ReasonCode::OptedOut,
             Self::Paused => ReasonCode::Paused,
             Self::CordonDeferred { .. } => ReasonCode::CordonDeferred,
             Self::Cordoning => ReasonCode::Cordoning,
@@ -230,14 +237,16 @@ impl fmt::Display for Reason {
                 f,
                 "an event of type {event_type} with status {status} is shown, which means nothing that is acted on"
             ),
-            Self::Tolerated { event_type } => {
-                write!(f, "a {event_type} is announced that is not worth moving pods for")
+            Self::Tolerated { event_type, rule } => {
+                write!(f, "a {event_type} is announced that is not worth moving pods for{}", by(*rule))
             }
             Self::SeenByNeighbour { event_id, event_type, neighbour } => write!(
                 f,
                 "the probe on {neighbour} shows the {event_type} {event_id} for this node, whose own probe is silent; no pod is moved on another's word"
             ),
-            Self::OptedOut => write!(f, "the node's label opts it out, so no cordon and no drain begins"),
+            Self::OptedOut { label } => {
+                write!(f, "the node's label {label} opts it out, so no cordon and no drain begins")
+            }
             Self::Paused => write!(f, "mechanic is paused, so no cordon and no drain begins"),
             Self::CordonDeferred { cordoned, limit, of } => write!(
                 f,
@@ -262,9 +271,11 @@ impl fmt::Display for Reason {
                 f,
                 "somebody made the node schedulable again, so nothing more is done for its present events"
             ),
-            Self::CordonedOnly { event_type, status } => {
-                write!(f, "cordoned; pods are not moved for an event of type {event_type} that is {status}")
-            }
+            Self::CordonedOnly { event_type, status, rule } => write!(
+                f,
+                "cordoned; pods are not moved for an event of type {event_type} that is {status}{}",
+                by(*rule)
+            ),
             Self::WaitingForSlot { running, limit, of } => write!(
                 f,
                 "cordoned; {running} of at most {limit} nodes{of} are being drained, and events due earlier go first"
@@ -334,4 +345,9 @@ impl fmt::Display for Reason {
             ),
         }
     }
+}
+
+/// The end of a sentence about what a rule has decided.
+fn by(rule: Option<u64>) -> String {
+    rule.map(|line| format!(", by the rule at line {line} of policy.yaml")).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use kube::{
     Api, Client, ResourceExt,
     runtime::watcher::{self, Event},
 };
-use mechanic_plan::{Accepted, Config};
+use mechanic_plan::{Accepted, Config, Holds, Refusal};
 
 use super::{AcceptedSettings, Fleet, Settings};
 use crate::{log::Log, metrics::Metrics, watches::watch};
@@ -57,7 +57,7 @@ pub(crate) async fn watch_config(
         if let Some((uid, data)) = now.as_ref().filter(|_| last != now) {
             let settings = read(data.as_ref(), &accepted, &version, uid.clone());
             log.set_level(settings.config.log_level);
-            metrics.settings_changed(settings.refused.len());
+            metrics.settings_changed(&version, settings.refused.len());
             accepted.clone_from(&settings.accepted);
             fleet.change(|state| state.set_settings(settings));
             last = now;
@@ -82,15 +82,14 @@ async fn read_accepted(accepted_settings: &AcceptedSettings) -> Accepted {
 }
 
 fn read(data: Option<&Accepted>, before: &Accepted, version: &str, config_map: Option<String>) -> Settings {
+    // Somebody's slip must not bring back what was changed for a reason.
+    let (config, accepted, mut refused) = Config::read(data.unwrap_or(before), before);
     if data.is_none() {
-        // Somebody's slip must not bring back what was changed for a reason.
-        let what =
-            if before.is_empty() { "the defaults hold" } else { "what was accepted last stays in force" };
-        tracing::warn!("there is no ConfigMap {NAME}; {what}");
+        let holds = if before.is_empty() { Holds::Default } else { Holds::Accepted };
+        refused.push(Refusal { key: format!("ConfigMap {NAME}"), why: "there is none".to_owned(), holds });
     }
-    let (config, accepted, refused) = Config::read(data.unwrap_or(before), before);
     for refusal in &refused {
-        tracing::warn!(key = refusal.key, "refused in ConfigMap {NAME}: {}", refusal.why);
+        tracing::warn!(key = refusal.key, "settings refused: {refusal}");
     }
     tracing::info!(version, refused = refused.len(), ?config, "settings in force");
     Settings { config, accepted, refused, config_map }

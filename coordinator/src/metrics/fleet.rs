@@ -20,7 +20,7 @@ use crate::outcomes::Outcome;
 /// From half a second to an hour and a half.
 const SECONDS: [f64; 14] =
     [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 2_400.0, 5_400.0];
-/// How much time was left; what is late is below 0.
+/// How much time was left; what is late counts as 0.
 const LEFT: [f64; 8] = [0.0, 5.0, 15.0, 30.0, 60.0, 180.0, 420.0, 900.0];
 const STEPS: [&str; 5] = ["Cordoned", "DrainStarted", "DrainStopped", "DrainFinished", "Released"];
 const PHASES: [&str; 6] = ["idle", "noticed", "cordoned", "draining", "drained", "held"];
@@ -189,7 +189,11 @@ impl FleetMetrics {
             ReasonCode::DrainFinished => {
                 observe(&self.until_drained, since_notice);
                 let due = claim.events.values().filter_map(|event| parse_not_before(&event.not_before)).min();
-                observe(&self.left_when_drained, due.map(|due| due.duration_since(now).as_secs_f64()));
+                // A sum that falls is none that Prometheus can work with.
+                observe(
+                    &self.left_when_drained,
+                    due.map(|due| due.duration_since(now).as_secs_f64().max(0.0)),
+                );
             }
             _ => {}
         }

@@ -163,7 +163,8 @@ impl Assessment<'_> {
         } else if let Some(reason) = self.held_back().filter(|_| !self.to_drain(active).is_empty()) {
             reason
         } else if let Some(event) = active.first() {
-            Reason::CordonedOnly { event_type: event.event_type.clone(), status: event.status.clone() }
+            let (event_type, status) = (event.event_type.clone(), event.status.clone());
+            Reason::CordonedOnly { event_type, status, rule: self.rule_for(event) }
         } else if let Some(missing) = missing {
             Reason::WaitingForProof(missing)
         } else {

@@ -1,11 +1,12 @@
 //! Limits for some of the nodes, beside those of the whole cluster; the tightest counts.
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::{
     labels::LabelSelector,
     nodes::{Nodes, WrittenNodes},
-    rules::{WrittenRules, present},
+    rules::{WrittenRules, Wrong, present, value},
 };
 use crate::{
     config::{Amount, read_amount},
@@ -36,16 +37,16 @@ pub(super) struct WrittenBudget {
     /// How many of them mechanic may hold cordoned at once; a share is rounded up. Absent: any number.
     #[cfg_attr(test, schemars(with = "crate::config::schema::ShareOrNumber"))]
     #[serde(default, deserialize_with = "present")]
-    max_cordoned: Option<String>,
+    max_cordoned: Option<Spanned<String>>,
     /// How many of them may be drained at once; a share is rounded down. Absent: any number.
     #[cfg_attr(test, schemars(with = "crate::config::schema::ShareOrNumber"))]
     #[serde(default, deserialize_with = "present")]
-    max_concurrent_drains: Option<String>,
+    max_concurrent_drains: Option<Spanned<String>>,
     /// No drain begins where it would leave more of them than this out of use; a share is rounded down. Absent: any
     /// number.
     #[cfg_attr(test, schemars(with = "crate::config::schema::ShareOrNumber"))]
     #[serde(default, deserialize_with = "present")]
-    max_unavailable_nodes: Option<String>,
+    max_unavailable_nodes: Option<Spanned<String>>,
 }
 
 /// A limit for some nodes.
@@ -93,7 +94,7 @@ impl NodeBudget {
         }
     }
 
-    fn of(written: WrittenBudget) -> Result<Self, String> {
+    fn of(written: WrittenBudget) -> Result<Self, Wrong> {
         let WrittenBudget {
             name,
             each,
@@ -104,14 +105,11 @@ impl NodeBudget {
             max_concurrent_drains,
             max_unavailable_nodes,
         } = written;
-        let amount = |key: &str, text: Option<String>| {
-            text.map(|text| read_amount(&text).map_err(|why| format!("`{key}`: {why}"))).transpose()
-        };
         let budget = Self {
             nodes: Nodes::of(WrittenNodes { pools, zones, node_selector })?,
-            max_cordoned: amount("maxCordoned", max_cordoned)?,
-            max_concurrent_drains: amount("maxConcurrentDrains", max_concurrent_drains)?,
-            max_unavailable_nodes: amount("maxUnavailableNodes", max_unavailable_nodes)?,
+            max_cordoned: value("maxCordoned", max_cordoned, read_amount)?,
+            max_concurrent_drains: value("maxConcurrentDrains", max_concurrent_drains, read_amount)?,
+            max_unavailable_nodes: value("maxUnavailableNodes", max_unavailable_nodes, read_amount)?,
             name,
             each,
         };
@@ -119,7 +117,8 @@ impl NodeBudget {
         if limits.iter().all(Option::is_none) {
             return Err("a budget says nothing: give it `maxCordoned`, `maxConcurrentDrains` or \
                         `maxUnavailableNodes`"
-                .to_owned());
+                .to_owned()
+                .into());
         }
         Ok(budget)
     }
@@ -130,9 +129,9 @@ pub(super) fn read(written: WrittenBudgets) -> Result<Vec<NodeBudget>, String> {
     let mut budgets: Vec<NodeBudget> = Vec::with_capacity(written.len());
     for written in written {
         let line = written.referenced.line();
-        let budget = NodeBudget::of(written.value).map_err(|why| format!("{why} at line {line}"))?;
+        let budget = NodeBudget::of(written.value).map_err(|wrong| wrong.at(line))?;
         if budget.name.is_empty() || budgets.iter().any(|other| other.name == budget.name) {
-            return Err(format!("the budget at line {line} needs a name that no other has"));
+            return Err(format!("line {line}: a budget needs a name that no other has"));
         }
         budgets.push(budget);
     }

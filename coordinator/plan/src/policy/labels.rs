@@ -42,7 +42,7 @@ enum Operator {
     DoesNotExist,
 }
 
-/// What the labels of a pod must be, for each key that anything is said of.
+/// What the labels of a pod or a node must be, for each key that anything is said of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Labels(BTreeMap<String, Values>);
 
@@ -57,7 +57,7 @@ impl Labels {
     pub(super) fn of(selector: LabelSelector) -> Result<Self, String> {
         let LabelSelector { match_labels, match_expressions } = selector;
         if match_labels.is_empty() && match_expressions.is_empty() {
-            return Err("a selector that says nothing matches all pods; leave it out to match all".to_owned());
+            return Err("a selector that says nothing matches all; leave it out for that".to_owned());
         }
         let mut labels = Self::default();
         for (key, value) in match_labels {
@@ -96,12 +96,12 @@ impl Labels {
         Ok(())
     }
 
-    /// Whether a pod with these labels matches.
+    /// Whether what has these labels matches.
     pub(super) fn match_all(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|(key, values)| values.contain(labels.get(key)))
     }
 
-    /// Whether no pod can match both.
+    /// Whether nothing can match both.
     pub(super) fn are_apart(&self, other: &Self) -> bool {
         let mut shared = self.0.iter().filter_map(|(key, values)| Some((values, other.0.get(key)?)));
         shared.any(|(one, two)| one.clone().and(two).is_none())
@@ -110,15 +110,31 @@ impl Labels {
 
 /// What Kubernetes takes as a label.
 pub(super) fn is_label<'a>(key: &str, values: impl IntoIterator<Item = &'a String>) -> Result<(), String> {
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    if !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let is_prefix = |prefix: &str| prefix.len() <= 253 && prefix.split('.').all(is_dns_label);
+    if name.is_empty() || !is_label_value(name) || !prefix.is_none_or(is_prefix) {
         return Err(format!("`{key}` is no key that a label can have"));
     }
-    match values.into_iter().find(|value| value.len() > 63 || !value.chars().all(fits)) {
+    match values.into_iter().find(|value| !is_label_value(value)) {
         Some(value) => Err(format!("`{value}` is no value that the label `{key}` can have")),
         None => Ok(()),
     }
+}
+
+/// What the value of a label can be: the names of pools and zones are such.
+pub(super) fn is_label_value(value: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let ends = |letter: Option<char>| letter.is_none_or(|letter| letter.is_ascii_alphanumeric());
+    value.len() <= 63
+        && value.chars().all(fits)
+        && ends(value.chars().next())
+        && ends(value.chars().next_back())
+}
+
+/// As RFC 1123 has it.
+pub(super) fn is_dns_label(name: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 impl Values {
@@ -177,12 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pod_can_match_is_refused() {
+    fn what_nothing_can_match_is_refused() {
         for yaml in [
             "{matchLabels: {app: web}, matchExpressions: [{key: app, operator: DoesNotExist}]}",
             "{}",
             "matchExpressions: [{key: app, operator: In}]",
             "matchExpressions: [{key: app, operator: Exists, values: [web]}]",
+            "matchLabels: {-a: web}",
+            "matchLabels: {a/b/c: web}",
+            "matchLabels: {Example.com/app: web}",
+            "matchLabels: {/app: web}",
+            "matchLabels: {app: -web-}",
+            "matchLabels: {app: 'web '}",
         ] {
             assert!(labels(yaml).is_err(), "{yaml}");
         }

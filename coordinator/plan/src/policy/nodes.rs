@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::{
-    labels::{LabelSelector, Labels},
-    rules::{self, KnownEvent, Named, Rule, WrittenRules, present},
+    labels::{LabelSelector, Labels, is_label_value},
+    rules::{self, KnownEvent, Named, Rule, WrittenRules, Wrong, present, value},
 };
 use crate::{
     config::read_duration,
@@ -33,11 +34,13 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn of(written: WrittenNodes) -> Result<Self, String> {
         let WrittenNodes { pools, zones, node_selector } = written;
-        Ok(Self {
-            pools: Named::of(pools)?,
-            zones: Named::of(zones)?,
-            labels: node_selector.map(Labels::of).transpose()?.unwrap_or_default(),
-        })
+        let labels = node_selector.map(Labels::of).transpose()?.unwrap_or_default();
+        let nodes = Self { pools: Named::of(pools)?, zones: Named::of(zones)?, labels };
+        let is_wrong = |name: &&String| name.is_empty() || !is_label_value(name);
+        if let Some(name) = nodes.pools.names().chain(nodes.zones.names()).find(is_wrong) {
+            return Err(format!("`{name}` is no name that a pool or a zone can have"));
+        }
+        Ok(nodes)
     }
 
     pub(super) fn contain(&self, node: &Node) -> bool {
@@ -86,14 +89,14 @@ pub(super) struct WrittenEventRule {
     /// A Freeze that is known to be no longer than this, and is no live migration, is tolerated. Absent: `10s`.
     #[cfg_attr(test, schemars(with = "crate::config::schema::Time"))]
     #[serde(default, deserialize_with = "present")]
-    tolerated_freeze: Option<String>,
+    tolerated_freeze: Option<Spanned<String>>,
     /// What is done about a Freeze that is a live migration. Absent: as about another Freeze that isn't tolerated.
     #[serde(default, deserialize_with = "present")]
     live_migration: Option<WrittenResponse>,
     /// How long before its `NotBefore` the event is acted on. Absent: `lead-time` of the ConfigMap.
     #[cfg_attr(test, schemars(with = "crate::config::schema::Time"))]
     #[serde(default, deserialize_with = "present")]
-    lead_time: Option<String>,
+    lead_time: Option<Spanned<String>>,
     /// What is done about an event that only another machine's probe shows, while the node's own is silent. No pod is
     /// moved on another's word, and no limit yields to it. Absent: Show.
     #[serde(default, deserialize_with = "present")]
@@ -122,6 +125,7 @@ enum WrittenResponse {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct EventRule {
+    line: u64,
     events: Named<EventType>,
     nodes: Nodes,
     respond: Option<Response>,
@@ -148,6 +152,17 @@ impl EventPolicy {
         Response::to(event, handling)
     }
 
+    /// The line of a rule that says what is done about `event` of `node`, where one does.
+    #[must_use]
+    pub fn rule_for(&self, node: &Node, event: &ScheduledEvent) -> Option<u64> {
+        let decides = |rule: &&EventRule| {
+            rule.respond.is_some()
+                || (event.event_type() == EventType::Freeze
+                    && (rule.tolerated_freeze.is_some() || rule.live_migration.is_some()))
+        };
+        self.about(node, event).find(decides).map(|rule| rule.line)
+    }
+
     /// How long before its `NotBefore` the event of the node is acted on, where that isn't as for all.
     #[must_use]
     pub fn lead_time(&self, node: &Node, event: &ScheduledEvent) -> Option<Duration> {
@@ -171,7 +186,7 @@ impl Rule for EventRule {
     type Written = WrittenEventRule;
     const APART_BY: &'static str = "events, pools, zones or labels";
 
-    fn of(written: WrittenEventRule) -> Result<Self, String> {
+    fn of(written: WrittenEventRule, line: u64) -> Result<Self, Wrong> {
         let WrittenEventRule {
             events,
             pools,
@@ -183,30 +198,30 @@ impl Rule for EventRule {
             lead_time,
             neighbours_word,
         } = written;
-        let duration = |key: &str, text: Option<String>| {
-            text.map(|text| read_duration(&text).map_err(|why| format!("`{key}`: {why}"))).transpose()
-        };
         let rule = Self {
+            line,
             events: Named::of(events)?,
             nodes: Nodes::of(WrittenNodes { pools, zones, node_selector })?,
             respond: respond.map(Response::from),
-            tolerated_freeze: duration("toleratedFreeze", tolerated_freeze)?,
+            tolerated_freeze: value("toleratedFreeze", tolerated_freeze, read_duration)?,
             live_migration: live_migration.map(Response::from),
-            lead_time: duration("leadTime", lead_time)?,
+            lead_time: value("leadTime", lead_time, read_duration)?,
             neighbours_word,
         };
         if rule.says().is_empty() {
             return Err(
                 "a rule says nothing: give it `respond`, `toleratedFreeze`, `liveMigration`, `leadTime` or \
                         `neighboursWord`"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             );
         }
         let about_freezes = rule.tolerated_freeze.is_some() || rule.live_migration.is_some();
         if about_freezes && !rule.events.contains(&EventType::Freeze) {
             return Err(
                 "`toleratedFreeze` and `liveMigration` are about Freeze events only, and `events` names none"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             );
         }
         Ok(rule)
@@ -290,7 +305,10 @@ mod tests {
         ] {
             assert_eq!(policy.events.response(node, event), expected, "{name}");
         }
+        assert_eq!(policy.events.rule_for(&gpu, &reboot), Some(2));
+        assert_eq!(policy.events.rule_for(&node("vm"), &reboot), None);
         let redeploy = event("Redeploy", None, "");
+        assert_eq!(policy.events.rule_for(&gpu, &redeploy), Some(7));
         assert_eq!(policy.events.lead_time(&gpu, &redeploy), Some(Duration::from_hours(1)));
         assert_eq!(policy.events.lead_time(&gpu, &reboot), None);
     }
@@ -370,9 +388,14 @@ mod tests {
     fn a_node_may_be_opted_out_by_a_label_that_people_choose() {
         let policy = Policy::parse("optOutLabel: example.com/leave-alone").unwrap();
         let labelled = |value| on("", "", &[("example.com/leave-alone", value)]);
-        assert!(policy.opts_out(&labelled("")) && policy.opts_out(&labelled("true")));
-        assert!(!policy.opts_out(&labelled("false")) && !policy.opts_out(&node("vm")));
-        assert!(policy.opts_out(&Node { opted_out: true, ..node("vm") }));
-        assert!(!Policy::default().opts_out(&labelled("true")));
+        let chosen = Some("example.com/leave-alone");
+        assert_eq!(
+            (policy.opted_out_by(&labelled("")), policy.opted_out_by(&labelled("true"))),
+            (chosen, chosen)
+        );
+        assert_eq!((policy.opted_out_by(&labelled("false")), policy.opted_out_by(&node("vm"))), (None, None));
+        let usual = Node { opted_out: true, ..node("vm") };
+        assert_eq!(policy.opted_out_by(&usual), Some("mechanic/opt-out"));
+        assert_eq!(Policy::default().opted_out_by(&labelled("true")), None);
     }
 }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    labels::{LabelSelector, Labels},
-    rules::{self, KnownEvent, Named, Rule, WrittenRules, present},
+    labels::{LabelSelector, Labels, is_dns_label},
+    rules::{self, KnownEvent, Named, Rule, WrittenRules, Wrong, present},
 };
 use crate::{event::EventType, pods::Pod};
 
@@ -127,7 +127,7 @@ impl Rule for PodRule {
     type Written = WrittenPodRule;
     const APART_BY: &'static str = "events, namespaces or labels";
 
-    fn of(written: WrittenPodRule) -> Result<Self, String> {
+    fn of(written: WrittenPodRule, _: u64) -> Result<Self, Wrong> {
         let WrittenPodRule { events, namespaces, pod_selector, unmanaged, empty_dir, annotated, last_call } =
             written;
         let rule = Self {
@@ -143,11 +143,12 @@ impl Rule for PodRule {
             return Err(
                 "a rule says nothing: give it `unmanaged`, `emptyDir` or `annotated`, as Stay, Wait or \
                         Leave, or `lastCall`"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             );
         }
-        if let Some(name) = rule.namespaces.names().find(|name| !is_namespace(name)) {
-            return Err(format!("`{name}` is no name that a namespace can have"));
+        if let Some(name) = rule.namespaces.names().find(|name| !is_dns_label(name)) {
+            return Err(format!("`{name}` is no name that a namespace can have").into());
         }
         Ok(rule)
     }
@@ -169,12 +170,6 @@ impl Rule for PodRule {
     }
 }
 
-/// A DNS label, as RFC 1123 has it.
-fn is_namespace(name: &str) -> bool {
-    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-')
-}
-
 #[cfg(test)]
 mod tests {
     use crate::policy::Policy;
@@ -183,7 +178,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_its_line() {
         for (text, parts) in [
             ("pods:\n- emptyDirs: Stay", &["line 2", "emptyDirs", "emptyDir"] as &[&str]),
-            ("pods:\n- emptyDir: stay", &["line 2", "stay", "Stay, Wait, Leave"]),
+            ("pods:\n- emptyDir: stay", &["line 2", "stay", "`Stay`, `Wait`, `Leave`"]),
             ("pods:\n- events: [Rebot]\n  emptyDir: Stay", &["line 2", "Rebot", "Reboot"]),
             ("pods:\n- events: Reboot\n  emptyDir: Stay", &["line 2"]),
             ("pods:\n- events: [Reboot]", &["line 2", "says nothing"]),

@@ -18,8 +18,8 @@ pub(super) trait Rule: Sized {
     /// By what two rules can be told apart, for a person who has to.
     const APART_BY: &'static str;
 
-    /// Reads it, or says why it makes no sense.
-    fn of(written: Self::Written) -> Result<Self, String>;
+    /// Reads it as it stands in that line, or says why it makes no sense.
+    fn of(written: Self::Written, line: u64) -> Result<Self, Wrong>;
 
     /// Whether nothing can match both.
     fn is_apart_from(&self, other: &Self) -> bool;
@@ -28,20 +28,52 @@ pub(super) trait Rule: Sized {
     fn says(&self) -> Vec<(&'static str, String)>;
 }
 
+/// What makes no sense of a rule, and in which line, where that isn't its first.
+pub(super) struct Wrong {
+    why: String,
+    line: Option<u64>,
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self { why, line: None }
+    }
+}
+
+impl Wrong {
+    /// The sentence; `first` is the rule's first line.
+    pub(super) fn at(self, first: u64) -> String {
+        format!("line {}: {}", self.line.unwrap_or(first), self.why)
+    }
+}
+
+/// Reads what stands behind `key`.
+pub(super) fn value<T>(
+    key: &str,
+    text: Option<Spanned<String>>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, Wrong> {
+    let wrong = |text: &Spanned<String>, why| Wrong {
+        why: format!("`{key}`: {why}"),
+        line: Some(text.referenced.line()),
+    };
+    text.map(|text| read(&text.value).map_err(|why| wrong(&text, why))).transpose()
+}
+
 /// Takes the rules, or says which of them makes no sense.
 pub(super) fn read<R: Rule>(written: WrittenRules<R::Written>) -> Result<Vec<R>, String> {
     let mut rules: Vec<(u64, R)> = Vec::with_capacity(written.len());
     for Spanned { value, referenced, .. } in written {
         let line = referenced.line();
-        let rule = R::of(value).map_err(|why| format!("{why} at line {line}"))?;
+        let rule = R::of(value, line).map_err(|wrong| wrong.at(line))?;
         let disputed = |(_, other): &&(u64, R)| disputed(&rule, other).is_some();
         if let Some((before, other)) = rules.iter().find(disputed)
             && let Some(key) = self::disputed(&rule, other)
         {
             let apart_by = R::APART_BY;
             return Err(format!(
-                "the rules at line {before} and at line {line} say different things of `{key}` where both match; \
-                 name other {apart_by} in one of them"
+                "line {line}: this rule and the one at line {before} say different things of `{key}` where both \
+                 match; name other {apart_by} in one of them"
             ));
         }
         rules.push((line, rule));
