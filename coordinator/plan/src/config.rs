@@ -24,7 +24,11 @@ use crate::{event::EventType, policy::Policy};
 /// The settings in force: each is the key of its name, with dashes. [`Config::default`] holds where nothing was ever
 /// set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename_all = "kebab-case", deny_unknown_fields))]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "kebab-case", deny_unknown_fields, description = "The settings.")
+)]
 pub struct Config {
     /// No new cordon and no new drain; drains that run stop at the next pod; releases go on.
     #[cfg_attr(test, schemars(with = "schema::Flag"))]
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn a_bad_value_keeps_what_was_accepted_and_hurts_no_other_key() {
         let before = data(&[("max-concurrent-drains", "4"), ("dry-run", "true")]);
-        for bad in ["0", "-1", "0%", "101%", "two", "", "1.5", "99999999999999999999999"] {
+        for bad in ["0", "-1", "+1", "0%", "101%", "two", "", "1.5", "99999999999999999999999"] {
             let now = data(&[("max-concurrent-drains", bad), ("lead-time", "10m"), ("dry-run", "yes")]);
             let (config, accepted, refusals) = Config::read(&now, &before);
             assert_eq!(config.max_concurrent_drains, Amount::Number(4), "{bad}");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{Accepted, Config, config::KEYS};
 
 const SCHEMA: &str = "config-map.schema.json";
+const POLICY_SCHEMA: &str = "policy.schema.json";
 const PAGE: &str = "configuration-reference.md";
 
 /// The schema of a manifest of the ConfigMap.
@@ -24,11 +25,33 @@ fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ConfigMap mechanic",
         "type": "object",
-        "properties": { "data": data },
+        "required": ["kind", "metadata"],
+        "additionalProperties": false,
+        "properties": {
+            "apiVersion": { "const": "v1" },
+            "kind": { "const": "ConfigMap" },
+            "metadata": {
+                "type": "object",
+                "required": ["name"],
+                "properties": { "name": { "const": "mechanic" } },
+            },
+            "immutable": { "type": "boolean" },
+            "data": data,
+        },
         "$defs": definitions,
     });
     without_null(&mut schema);
     schema
+}
+
+/// The schema of what stands in `policy.yaml`: few editors look into a text within a text.
+fn policy_schema(of_config_map: &Value) -> Value {
+    json!({
+        "$schema": of_config_map["$schema"],
+        "title": "policy.yaml of the ConfigMap mechanic",
+        "$ref": "#/$defs/Policy",
+        "$defs": of_config_map["$defs"],
+    })
 }
 
 /// A key with nothing behind it is refused, so null is no value of any.
@@ -163,8 +186,13 @@ fn docs() -> PathBuf {
 #[test]
 fn the_schema_and_the_reference_are_those_of_the_types() {
     let schema = schema();
-    let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-    for (file, text) in [(SCHEMA, text), (PAGE, page(&schema, &defaults()))] {
+    let text = |schema: &Value| format!("{}\n", serde_json::to_string_pretty(schema).unwrap());
+    let files = [
+        (SCHEMA, text(&schema)),
+        (POLICY_SCHEMA, text(&policy_schema(&schema))),
+        (PAGE, page(&schema, &defaults())),
+    ];
+    for (file, text) in files {
         let path = docs().join(file);
         if env::var_os("MECHANIC_WRITE").is_some() {
             fs::write(&path, &text).unwrap();

@@ -65,9 +65,11 @@ impl Value for Amount {
             Some(digits) => (digits, true),
             None => (text, false),
         };
-        match (digits.parse(), percent) {
-            (Ok(number @ 1..), false) => Ok(Self::Number(number)),
-            (Ok(number @ 1..=100), true) => Ok(Self::Percent(number)),
+        // No sign: `parse` would take one.
+        let number = digits.parse().ok().filter(|_| !digits.starts_with('+'));
+        match (number, percent) {
+            (Some(number @ 1..), false) => Ok(Self::Number(number)),
+            (Some(number @ 1..=100), true) => Ok(Self::Percent(number)),
             _ => Err(format!("`{text}` is neither a whole number from 1 nor a share from 1% to 100%")),
         }
     }
@@ -132,22 +134,27 @@ pub(crate) mod schema {
         "type": "string",
         "enum": ["error", "warn", "info", "debug", "trace"],
     });
-    kind!(Time, { "title": "a duration up to 14 days, such as `45s`, `10m` or `1h30m`", "type": "string" });
+    // Not each that this lets through is accepted, and each that is gets through.
+    kind!(Time, {
+        "title": "a duration up to 14 days, such as `45s`, `10m` or `1h30m`",
+        "type": "string",
+        "pattern": "[0-9].*[A-Za-z:]|^[Pp]",
+    });
     kind!(Share, {
         "title": "a number from 1, or a share from `1%` to `100%`",
         "type": "string",
-        "pattern": "^([1-9][0-9]*|([1-9][0-9]?|100)%)$",
+        "pattern": "^([0-9]*[1-9][0-9]*|0*([1-9][0-9]?|100)%)$",
     });
     kind!(ShareOrNumber, {
         "title": "a number from 1, or a share from `1%` to `100%`",
         "type": ["string", "integer"],
         "minimum": 1,
-        "pattern": "^([1-9][0-9]*|([1-9][0-9]?|100)%)$",
+        "pattern": "^([0-9]*[1-9][0-9]*|0*([1-9][0-9]?|100)%)$",
     });
     kind!(Destroying, {
         "title": "`Preempt`, `Terminate` or both, with a comma",
         "type": "string",
-        "pattern": "^( *(Preempt|Terminate) *(,|$))*$",
+        "pattern": "^ *((Preempt|Terminate)? *(, *|$))*$",
     });
 }
 

@@ -17,18 +17,21 @@ pub(super) type WrittenBudgets = WrittenRules<WrittenBudget>;
 
 /// A limit for some of the nodes. At least one of `maxCordoned`, `maxConcurrentDrains` and `maxUnavailableNodes`.
 #[derive(Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Budget"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Budget", extend("anyOf" = [{"required": ["maxCordoned"]}, {"required": ["maxConcurrentDrains"]}, {"required": ["maxUnavailableNodes"]}])))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenBudget {
     /// By which a node that waits for it says so. No two have the same.
+    #[cfg_attr(test, schemars(extend("minLength" = 1)))]
     name: String,
     /// Nodes are counted apart by this. Absent: together.
     #[serde(default, deserialize_with = "present")]
     each: Option<Each>,
     /// Names of node pools. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     pools: Option<Vec<String>>,
     /// Availability zones, as the label `topology.kubernetes.io/zone` names them. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     zones: Option<Vec<String>>,
     /// Labels of nodes. Absent: all nodes.

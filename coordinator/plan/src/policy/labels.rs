@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// Labels, as Kubernetes selects them. At least one of both; all that is said must be so.
 #[derive(Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("minProperties" = 1)))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct LabelSelector {
     /// Labels and their values.
@@ -25,6 +25,7 @@ struct Expression {
     /// What its value must be.
     operator: Operator,
     /// Of `In` and `NotIn`, and of no other.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     #[serde(default)]
     values: BTreeSet<String>,
 }

@@ -67,16 +67,19 @@ pub(super) type EventRules = WrittenRules<WrittenEventRule>;
 /// What is done about events of nodes. At least one of `respond`, `toleratedFreeze`, `liveMigration`, `leadTime` and
 /// `neighboursWord`; what is absent of them stays as it is.
 #[derive(Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EventRule"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EventRule", extend("anyOf" = [{"required": ["respond"]}, {"required": ["toleratedFreeze"]}, {"required": ["liveMigration"]}, {"required": ["leadTime"]}, {"required": ["neighboursWord"]}])))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenEventRule {
     /// Types of events. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     events: Option<Vec<KnownEvent>>,
     /// Names of node pools. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     pools: Option<Vec<String>>,
     /// Availability zones, as the label `topology.kubernetes.io/zone` names them. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     zones: Option<Vec<String>>,
     /// Labels of nodes. Absent: all nodes.

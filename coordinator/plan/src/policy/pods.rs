@@ -45,13 +45,15 @@ pub(super) type PodRules = WrittenRules<WrittenPodRule>;
 /// What becomes of pods that would lose something by leaving. At least one of `unmanaged`, `emptyDir`, `annotated` and
 /// `lastCall`; what is absent of them stays as it is.
 #[derive(Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "PodRule"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "PodRule", extend("anyOf" = [{"required": ["unmanaged"]}, {"required": ["emptyDir"]}, {"required": ["annotated"]}, {"required": ["lastCall"]}])))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WrittenPodRule {
     /// Types of events; where a node has several, the costliest counts. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     events: Option<Vec<KnownEvent>>,
     /// Names of namespaces. Absent: all.
+    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     namespaces: Option<Vec<String>>,
     /// Labels of pods. Absent: all pods.
