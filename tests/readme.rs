@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::House;
 use crate::support::shell::{Shell, lines_of};
-use mechanic_sandbox::{azure::Event, demo::look_inside};
+use mechanic_sandbox::{azure::Event, demo::look_inside, programs::workspace};
 
 /// What README.md gives a reader to type; cargo's own lines are `.ci/run`'s to prove.
 fn commands() -> Vec<String> {
@@ -66,4 +66,19 @@ async fn each_line_to_look_inside_shows_what_is_said_of_it() {
         house.wait_released(&node.name).await;
     }
     house.judge().await;
+}
+
+/// Each of these has a test that types what it says: of `images.md` it is `mechanic-real-node`, of `scenarios.md` the
+/// sandbox's.
+#[test]
+fn no_page_tells_people_to_type_what_no_test_has_typed() {
+    let docs = std::fs::read_dir(workspace().join("docs")).unwrap();
+    let typed = docs.filter_map(|page| {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).ok()?;
+        text.contains("```sh\n").then(|| page.file_name().unwrap().to_string_lossy().into_owned())
+    });
+    let mut typed: Vec<String> = typed.collect();
+    typed.sort();
+    assert_eq!(typed, ["configuration.md", "debugging.md", "images.md", "install.md", "scenarios.md"]);
 }

@@ -41,12 +41,12 @@ impl Invocation {
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Address for gRPC, which probes, people and kubelets' health checks use. It must be the pod's own: it
+    /// Address for gRPC, which probes and people use. It must be the pod's own: it
     /// is where a follower sends the probes to once this process leads. The same port of the loopback is listened at
     /// too, for `kubectl port-forward`.
     #[arg(long)]
     pub listen: SocketAddr,
-    /// Address for `/livez` and `/readyz`.
+    /// Address for `/livez`, `/readyz` and `/metrics`.
     #[arg(long)]
     pub listen_http: SocketAddr,
     /// Name of this pod.
