@@ -1,6 +1,6 @@
 //! Settings that keep mechanic from acting, and settings that somebody breaks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{House, LONG, kill, with_token};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
@@ -14,6 +14,8 @@ use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
+/// What docs/configuration.md says.
+const IN_FORCE: Duration = Duration::from_secs(2);
 /// Long enough for mechanic to do what it must not.
 const A_WHILE: Duration = Duration::from_secs(4);
 
@@ -57,11 +59,15 @@ impl House {
         for pod in self.installation.coordinators() {
             before.push((changes(&pod).await, pod));
         }
+        let edited = Instant::now();
         self.configure(data).await;
         for (count, pod) in before {
             let in_force = async || (changes(&pod).await > count).then_some(());
             self.wait("the settings are in force", in_force).await;
         }
+        let took = edited.elapsed();
+        println!("in force in all coordinators {:.2} s after the edit", took.as_secs_f64());
+        assert!(took < 5 * IN_FORCE, "{took:?}, and {IN_FORCE:?} on a machine that does nothing else");
     }
 
     async fn pods_on(&self, workload: &Workload, node: &str) -> usize {
