@@ -26,8 +26,11 @@ async fn each_line_shows_what_is_said_of_it() {
     assert!(says.starts_with(&leader.pod) && says.contains(" renewed 20"), "{says}");
     assert_eq!(shell.run(&pods).await.lines().count(), 1 + 2 + 4);
 
-    let listed: Value = serde_json::from_str(&call(&list).await).unwrap();
-    assert_eq!(listed["nodes"][0]["coverage"], "PROBE_COVERAGE_COVERED", "{listed}");
+    let covered = async || {
+        let listed: Value = serde_json::from_str(&call(&list).await).unwrap();
+        (listed["nodes"][0]["coverage"] == "PROBE_COVERAGE_COVERED").then_some(listed)
+    };
+    let listed = house.wait("the probe is heard", covered).await;
     assert_eq!(listed["refusedSettings"][0]["key"], "max-cordned", "{listed}");
     // It goes on until Ctrl-C.
     let follow = follow.replace("fleet Watch", "timeout --signal INT 5 bash -c 'fleet \"$@\"' fleet Watch")
