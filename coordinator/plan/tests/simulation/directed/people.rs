@@ -190,3 +190,20 @@ fn a_twin_that_appears_in_mid_drain_stops_it_and_is_named() {
     assert_eq!(run.world.stats.moved, moved);
     assert_eq!(run.reason(0), ReasonCode::MachineNotUnique);
 }
+
+#[test]
+fn a_rule_that_comes_when_a_node_is_held_stops_its_drain_and_the_node_stays_held() {
+    let mut world = cluster(6);
+    world.add_workload(Workload::new("a", 6).with_budget(Budget::MaxUnavailable(0)));
+    let event = Announcement::new("Reboot", &[0], SOON, 900).cancelled(SOON + 600);
+    let mut run = run_with(world, [event]);
+    run.until(SOON + 60);
+    assert!(run.is_draining(0), "a budget holds it");
+    let policy = mechanic_plan::Policy::parse("events: [{respond: Tolerate}]").unwrap();
+    let tolerant = Config { policy: policy.into(), ..super::early() };
+    run.world.now(Change::Settings(Box::new(tolerant)));
+    run.go_on(60);
+    assert_eq!((run.is_draining(0), run.is_cordoned(0), run.reason(0)), (false, true, ReasonCode::Tolerated));
+    run.until(SOON + 800);
+    assert_eq!((run.claim(0), run.is_cordoned(0)), (None, false));
+}
