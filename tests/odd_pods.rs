@@ -158,7 +158,7 @@ async fn u11_edge_3_edge_4_edge_5_edge_6_edge_7_edge_14_each_pod_says_what_keeps
     let single_pod = single.pods(&house.client).await.unwrap().remove(0).metadata.name.unwrap();
     let described = house.cluster.kubectl(["describe", "pod", &single_pod]).await.unwrap();
     assert!(described.contains("BlockedForGood") && described.contains("one replica more"), "{described}");
-    let left = house.explained(&node.name, &token).await;
+    let left = house.explained(&node.name, &token).await.pods;
     assert!(left.iter().all(|pod| !pod.name.starts_with("ordinary-")), "{left:?}");
 
     house.kubectl(&["delete", "pdb", "single", "second"]).await;

@@ -5,11 +5,11 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use mechanic_proto::v1::{ExplainNodeRequest, NodeStatus, fleet_service_client::FleetServiceClient};
+use mechanic_proto::v1::NodeStatus;
 use mechanic_sandbox::workloads::Workload;
 use serde_json::json;
 
-use crate::support::{House, with_token};
+use crate::support::House;
 
 const POLICY: &str = "
 events:
@@ -33,9 +33,7 @@ impl House {
 
     /// What the leader says of a node.
     async fn status(&self, node: &str, token: &str) -> NodeStatus {
-        let mut fleet = FleetServiceClient::new(self.channel(&self.leader().await).await);
-        let request = ExplainNodeRequest { node_name: node.to_owned() };
-        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().node.unwrap()
+        self.explained(node, token).await.node.unwrap()
     }
 
     async fn wait_for_reason(&self, node: &str, token: &str, reason: &str) -> NodeStatus {

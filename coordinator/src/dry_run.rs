@@ -18,9 +18,13 @@ impl DryRun {
 
     /// Logs what is decided for the node, once for as long as it stays the same.
     pub(crate) fn log(&mut self, name: &str, node: &Node, decision: &Decision, epoch: u64) {
+        if decision.phase == Phase::Idle {
+            self.0.remove(name);
+            return;
+        }
         let code = decision.reason.code();
-        let is_news = self.0.insert(name.to_owned(), code) != Some(code);
-        if is_news && decision.phase != Phase::Idle {
+        if self.0.get(name) != Some(&code) {
+            self.0.insert(name.to_owned(), code);
             let event = event_ids([node]);
             tracing::info!(node = name, event, epoch, reason = %code, "dry run: {}", decision.reason);
         }

@@ -30,6 +30,8 @@ mod release;
 mod server;
 mod story;
 mod succession;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod watches;
 

@@ -198,33 +198,14 @@ pub(crate) fn of_refused_settings(config_map_uid: &str, refused: &[Refusal]) -> 
 
 #[cfg(test)]
 mod tests {
-    use mechanic_plan::{
-        Coverage, DrainOrder, DrainProgress, Monotonic, PodReport, Readiness, ScheduledEvent, Verdict,
-    };
+    use mechanic_plan::{Coverage, DrainOrder, DrainProgress, PodReport, ScheduledEvent, Verdict};
 
     use super::*;
     use crate::log::event_ids;
+    use crate::testing;
 
     fn node(claim: ClaimOnNode, unschedulable: bool) -> Node {
-        Node {
-            uid: "u".into(),
-            resource_version: "1".into(),
-            vm: None,
-            covered: true,
-            pool: String::new(),
-            labels: Arc::default(),
-            opted_out: false,
-            unschedulable,
-            cordon_owner: None,
-            leaving: false,
-            shut_down: false,
-            readiness: Readiness { ready: true, since: Monotonic::default(), was_before: false },
-            vm_event_condition: None,
-            claim,
-            probe: None,
-            drain: None,
-            pending: None,
-        }
+        Node { claim, unschedulable, ..testing::node() }
     }
 
     fn held(phase: ClaimPhase, steps: u32) -> Arc<Node> {

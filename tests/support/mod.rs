@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Dur
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use mechanic_proto::v1::{ExplainNodeRequest, PodStatus, fleet_service_client::FleetServiceClient};
+use mechanic_proto::v1::{ExplainNodeRequest, ExplainNodeResponse, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::{
     azure::Event,
     fault_proxy::FaultProxy,
@@ -204,11 +204,11 @@ impl House {
         self.token("mechanic-probe", &[AUDIENCE, "--bound-object-kind=Pod", &bound]).await
     }
 
-    /// The pods of a node, as the leader explains them.
-    pub(crate) async fn explained(&self, node: &str, token: &str) -> Vec<PodStatus> {
+    /// A node, as the leader explains it.
+    pub(crate) async fn explained(&self, node: &str, token: &str) -> ExplainNodeResponse {
         let mut fleet = FleetServiceClient::new(self.channel(&self.leader().await).await);
         let request = ExplainNodeRequest { node_name: node.to_owned() };
-        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner().pods
+        fleet.explain_node(with_token(request, token)).await.unwrap().into_inner()
     }
 
     /// Waits until a pod of a workload is said to be so.
@@ -220,7 +220,7 @@ impl House {
     ) {
         let prefix = format!("{}-", workload.name);
         self.wait(&format!("{} is {reason} with {parts:?}", workload.name), async || {
-            let pods = self.explained(node, token).await;
+            let pods = self.explained(node, token).await.pods;
             let mut mine = pods.iter().filter(|pod| pod.name.starts_with(&prefix));
             mine.any(|pod| pod.reason == reason && parts.iter().all(|part| pod.message.contains(part)))
                 .then_some(())

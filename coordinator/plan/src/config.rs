@@ -14,10 +14,9 @@ use std::{
 pub use log_level::LogLevel;
 pub(crate) use nearest::may_be_meant;
 pub use value::Amount;
-use value::Value;
+pub(crate) use value::Value;
 #[cfg(test)]
 pub(crate) use value::schema;
-pub(crate) use value::{read_amount, read_duration};
 
 use crate::{event::EventType, policy::Policy};
 

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use mechanic_plan::{Claim, ClaimOnNode, Document, Monotonic, Probe, Readiness};
+use mechanic_plan::{Claim, ClaimOnNode, Document, Monotonic, Probe};
 
 use super::*;
+use crate::testing;
 
 const EARLY: &str = "2026-11-26T12:00:00Z";
 const DUE: &str = "Thu, 26 Nov 2026 12:10:00 GMT";
@@ -34,19 +35,6 @@ fn claim(event: &ScheduledEvent, started_seen: &str, drained_at: &str) -> Claim 
 fn node(claim: Option<Claim>, own_events: &[ScheduledEvent], boot_id: &str) -> Node {
     let document = Document { own_events: own_events.to_vec(), complete: true, ..Document::default() };
     Node {
-        uid: "u".into(),
-        resource_version: "1".into(),
-        vm: None,
-        covered: true,
-        labels: Arc::default(),
-        pool: String::new(),
-        opted_out: false,
-        unschedulable: false,
-        cordon_owner: None,
-        leaving: false,
-        shut_down: false,
-        readiness: Readiness { ready: true, since: Monotonic::default(), was_before: false },
-        vm_event_condition: None,
         claim: claim.map_or(ClaimOnNode::None, ClaimOnNode::Readable),
         probe: Some(Probe {
             last_heard: Monotonic::default(),
@@ -59,8 +47,7 @@ fn node(claim: Option<Claim>, own_events: &[ScheduledEvent], boot_id: &str) -> N
             proved_last: Monotonic::default(),
             listed: Arc::default(),
         }),
-        drain: None,
-        pending: None,
+        ..testing::node()
     }
 }
 

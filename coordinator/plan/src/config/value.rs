@@ -38,19 +38,9 @@ impl Amount {
 }
 
 /// Something that a key's text can mean.
-pub(super) trait Value: Sized {
+pub(crate) trait Value: Sized {
     /// Reads it, or says what it would have to be.
     fn parse(text: &str) -> Result<Self, String>;
-}
-
-/// Reads an amount, or says what it would have to be.
-pub(crate) fn read_amount(text: &str) -> Result<Amount, String> {
-    Value::parse(text)
-}
-
-/// Reads a duration, or says what it would have to be.
-pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
-    Value::parse(text)
 }
 
 impl Value for bool {

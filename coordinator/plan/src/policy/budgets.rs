@@ -8,10 +8,7 @@ use super::{
     nodes::{Nodes, WrittenNodes},
     rules::{WrittenRules, Wrong, present, value},
 };
-use crate::{
-    config::{Amount, read_amount},
-    fleet::Node,
-};
+use crate::{config::Amount, fleet::Node};
 
 pub(super) type WrittenBudgets = WrittenRules<WrittenBudget>;
 
@@ -110,9 +107,9 @@ impl NodeBudget {
         } = written;
         let budget = Self {
             nodes: Nodes::of(WrittenNodes { pools, zones, node_selector })?,
-            max_cordoned: value("maxCordoned", max_cordoned, read_amount)?,
-            max_concurrent_drains: value("maxConcurrentDrains", max_concurrent_drains, read_amount)?,
-            max_unavailable_nodes: value("maxUnavailableNodes", max_unavailable_nodes, read_amount)?,
+            max_cordoned: value("maxCordoned", max_cordoned)?,
+            max_concurrent_drains: value("maxConcurrentDrains", max_concurrent_drains)?,
+            max_unavailable_nodes: value("maxUnavailableNodes", max_unavailable_nodes)?,
             name,
             each,
         };

@@ -10,7 +10,6 @@ use super::{
     rules::{self, KnownEvent, Named, Rule, WrittenRules, Wrong, present, value},
 };
 use crate::{
-    config::read_duration,
     event::{EventType, ScheduledEvent},
     fleet::Node,
     response::{Handling, Response},
@@ -206,9 +205,9 @@ impl Rule for EventRule {
             events: Named::of(events)?,
             nodes: Nodes::of(WrittenNodes { pools, zones, node_selector })?,
             respond: respond.map(Response::from),
-            tolerated_freeze: value("toleratedFreeze", tolerated_freeze, read_duration)?,
+            tolerated_freeze: value("toleratedFreeze", tolerated_freeze)?,
             live_migration: live_migration.map(Response::from),
-            lead_time: value("leadTime", lead_time, read_duration)?,
+            lead_time: value("leadTime", lead_time)?,
             neighbours_word,
         };
         if rule.says().is_empty() {

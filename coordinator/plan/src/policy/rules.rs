@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::event::EventType;
+use crate::{config::Value, event::EventType};
 
 /// Rules as they are written, each with its place in the text.
 pub(super) type WrittenRules<W> = Vec<Spanned<W>>;
@@ -48,16 +48,12 @@ impl Wrong {
 }
 
 /// Reads what stands behind `key`.
-pub(super) fn value<T>(
-    key: &str,
-    text: Option<Spanned<String>>,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>, Wrong> {
+pub(super) fn value<T: Value>(key: &str, text: Option<Spanned<String>>) -> Result<Option<T>, Wrong> {
     let wrong = |text: &Spanned<String>, why| Wrong {
         why: format!("`{key}`: {why}"),
         line: Some(text.referenced.line()),
     };
-    text.map(|text| read(&text.value).map_err(|why| wrong(&text, why))).transpose()
+    text.map(|text| T::parse(&text.value).map_err(|why| wrong(&text, why))).transpose()
 }
 
 /// Takes the rules, or says which of them makes no sense.
@@ -66,10 +62,8 @@ pub(super) fn read<R: Rule>(written: WrittenRules<R::Written>) -> Result<Vec<R>,
     for Spanned { value, referenced, .. } in written {
         let line = referenced.line();
         let rule = R::of(value, line).map_err(|wrong| wrong.at(line))?;
-        let disputed = |(_, other): &&(u64, R)| disputed(&rule, other).is_some();
-        if let Some((before, other)) = rules.iter().find(disputed)
-            && let Some(key) = self::disputed(&rule, other)
-        {
+        let clash = rules.iter().find_map(|(before, other)| Some((before, disputed(&rule, other)?)));
+        if let Some((before, key)) = clash {
             let apart_by = R::APART_BY;
             return Err(format!(
                 "line {line}: this rule and the one at line {before} say different things of `{key}` where both \
