@@ -27,7 +27,7 @@ const API_SERVER: u16 = 6443;
 const CONTROLLER_MANAGER: u16 = 10_257;
 const SCHEDULER: u16 = 10_259;
 
-const START_WITHIN: Duration = Duration::from_mins(3);
+const START_WITHIN: Duration = Duration::from_mins(2);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -69,8 +69,10 @@ impl ControlPlane {
             .arg(format!("--audit-policy-file={}", audit_policy.display()))
             .arg(format!("--audit-log-path={}", audit_log.display()));
         let api_server = Arc::new(Child::start(&api_server_spec)?);
-        // Both the others and the client need the certificate that the API server makes for itself.
-        wait_until("its serving certificate", &api_server, || trust.authority().exists()).await?;
+        // Both the others and the client need the certificate that the API server makes for itself. It is there whole
+        // once there is its key: the file comes first empty, then with its text, and then the key's. Who reads it empty
+        // trusts nobody ever after.
+        wait_until("its serving certificate", &api_server, || trust.serving_key().exists()).await?;
         for user in User::ALL {
             Kubeconfig {
                 server: url.clone(),
@@ -194,12 +196,14 @@ async fn api_server_ready(client: &Client, living: &[&Child]) -> Result<()> {
     let begun = Instant::now();
     loop {
         let request = http::Request::get("/readyz").body(Vec::new()).context("can't build a request")?;
-        if client.request_text(request).await.is_ok_and(|answer| answer == "ok") {
-            return Ok(());
-        }
+        let said = match client.request_text(request).await {
+            Ok(answer) if answer == "ok" => return Ok(()),
+            Ok(answer) => answer,
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+        };
         living.iter().try_for_each(|child| alive(child))?;
         if begun.elapsed() > START_WITHIN {
-            bail!("the API server wasn't ready within {} s", START_WITHIN.as_secs());
+            bail!("the API server wasn't ready within {} s; it last said: {said}", START_WITHIN.as_secs());
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

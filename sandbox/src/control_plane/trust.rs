@@ -85,6 +85,11 @@ impl Trust {
         &self.authority
     }
 
+    /// The key of that certificate, which the API server writes after it.
+    pub(super) fn serving_key(&self) -> PathBuf {
+        self.folder.join("apiserver.key")
+    }
+
     pub(super) fn token_file(&self) -> PathBuf {
         self.folder.join("tokens.csv")
     }
