@@ -334,6 +334,17 @@ async fn a_probe_that_asks_the_api_server() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_asks_for_what_it_has_no_right_to() -> Result<()> {
+    let stage = Stage::set(Promises::default()).await?;
+    let leader = stage.leader().await?;
+    stage.take_rights().await?;
+    let nodes = Api::<Node>::all(leader.client);
+    // The authorizer hears of it a little later.
+    tokio::time::timeout(SOON, async { while nodes.list(&ListParams::default()).await.is_ok() {} }).await?;
+    stage.ends_with(&[Check::WithoutRight]).await.map(drop)
+}
+
+#[tokio::test]
 async fn a_referee_that_can_no_longer_see() -> Result<()> {
     let stage = Stage::set(Promises::default()).await?;
     stage.cluster.kill_api_server().await?;

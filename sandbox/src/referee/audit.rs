@@ -11,6 +11,8 @@ use super::history::Request;
 
 /// Where the API server puts the name of the pod that a token is bound to.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+/// Where it says what its authorizers decided.
+const DECISION: &str = "authorization.k8s.io/decision";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +28,8 @@ struct Line {
     response_status: Answer,
     request_object: Option<Value>,
     response_object: Option<Value>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
 }
@@ -82,6 +86,7 @@ pub(super) fn read(line: &str) -> Result<Option<Request>> {
         pod: line.user.extra.get(POD_NAME).and_then(|names| names.first()).cloned(),
         user: line.user.username,
         code: line.response_status.code,
+        forbidden: line.annotations.get(DECISION).is_some_and(|decision| decision == "forbid"),
         message: line.response_status.message,
         body: line.request_object,
         answer: line.response_object,
@@ -110,6 +115,15 @@ mod tests {
         assert_eq!(request.grace_seconds(), Some(30));
         assert_eq!((request.code, request.accepted()), (429, false));
         assert!(request.received < request.answered);
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_not_any_refusal() {
+        let refused = EVICTION.replace("\"code\":429", "\"code\":403");
+        assert!(!read(&refused).unwrap().unwrap().forbidden);
+        let forbidden =
+            refused.replacen('{', r#"{"annotations":{"authorization.k8s.io/decision":"forbid"},"#, 1);
+        assert!(read(&forbidden).unwrap().unwrap().forbidden);
     }
 
     #[test]

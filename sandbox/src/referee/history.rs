@@ -198,6 +198,9 @@ pub struct Request {
     pub pod: Option<String>,
     /// The HTTP status of the answer.
     pub code: u16,
+    /// The caller has no right to it. Other refusals with the status 403 come from admission, a namespace that is being
+    /// deleted for one.
+    pub forbidden: bool,
     /// The server's sentence, for a refusal.
     pub message: String,
     /// The body sent, where the audit policy keeps it.

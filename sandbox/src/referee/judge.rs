@@ -6,6 +6,7 @@ mod evictions;
 mod last_calls;
 mod leaders;
 mod nodes;
+mod rights;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub fn judge(history: &History, promises: &Promises) -> Verdict {
     cordons::judge(&timeline, promises, &mut findings);
     unavailable::judge(&timeline, promises, &mut findings);
     settings::judge(&timeline, promises, &mut findings);
+    rights::judge(&timeline, promises, &mut findings);
     leaders::judge(&timeline, promises, &mut findings);
     workloads::judge(&timeline, promises, &mut findings);
     findings.violations.sort_by_key(|violation| violation.at);

@@ -43,6 +43,8 @@ pub enum Check {
     BudgetBroken,
     /// A probe asked the API server for something.
     ProbeTouchedApi,
+    /// A coordinator asked for what it has no right to.
+    WithoutRight,
     /// The referee could not see everything, so nothing it says counts.
     Blind,
 }
@@ -145,12 +147,13 @@ impl Check {
             Self::LeftCordoned => "every node is given back",
             Self::BudgetBroken => "no PodDisruptionBudget is broken",
             Self::ProbeTouchedApi => "probes don't touch the API server",
+            Self::WithoutRight => "coordinators ask for nothing that they have no right to",
             Self::Blind => "the referee sees everything",
         }
     }
 
     /// All promises, in the order in which they are told.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BudgetBroken,
         Self::TooManyDrains,
         Self::TooManyCordoned,
@@ -169,6 +172,7 @@ impl Check {
         Self::NotTheLeader,
         Self::PodsLeftBehind,
         Self::ProbeTouchedApi,
+        Self::WithoutRight,
         Self::Blind,
     ];
 }

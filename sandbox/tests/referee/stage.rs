@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use mechanic_sandbox::azure::Event;
 use mechanic_sandbox::cluster::{Cluster, ClusterOptions, User};
@@ -72,6 +72,13 @@ impl Stage {
         let mut config = self.cluster.config(User::Sandbox).await?;
         config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
         Ok(Player { pod: pod.into(), client: Client::try_from(config)? })
+    }
+
+    /// Takes all rights from mechanic's service accounts.
+    pub(crate) async fn take_rights(&self) -> Result<()> {
+        let bindings = Api::<ClusterRoleBinding>::all(self.sandbox.clone());
+        bindings.delete("rogue", &DeleteParams::default()).await?;
+        Ok(())
     }
 
     /// A coordinator that holds the Lease.

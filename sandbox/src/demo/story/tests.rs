@@ -40,6 +40,7 @@ fn request(user: &str, verb: &str, resource: &str, name: &str) -> Request {
         user: user.into(),
         pod: None,
         code: 200,
+        forbidden: false,
         message: String::new(),
         body: None,
         answer: None,

@@ -303,6 +303,19 @@ fn a_probe_has_no_business_with_the_api_server() {
 }
 
 #[test]
+fn a_coordinator_asks_for_nothing_that_it_has_no_right_to() {
+    let refused = |by, forbidden| {
+        let mut run = released(honest(), 34.0);
+        let request = asked(15.0, by, "delete", "services", "web");
+        run.request(15.0, Request { code: 403, forbidden, ..request });
+        run
+    };
+    refused(Some(LEADER), true).breaks(Check::WithoutRight);
+    assert_eq!(refused(Some(LEADER), false).verdict().broken(), [], "admission has refused it");
+    assert_eq!(refused(None, true).verdict().broken(), [], "it was somebody else");
+}
+
+#[test]
 fn a_referee_that_could_not_see_says_so() {
     let mut run = released(honest(), 34.0);
     run.history.blind_spots.push("the audit log can't be read".into());
