@@ -1,5 +1,5 @@
-//! Every overlay on a real API server, as people apply it: admitted in full, applied again without a change, taken away
-//! without a rest.
+//! Every overlay and each base alone on a real API server, as people apply them: admitted in full, applied again without a
+//! change, taken away without a rest.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_mins(2);
 const NODES: u32 = 3;
+const PROBES: (&str, u32) = ("mechanic-probe", NODES);
+const COORDINATORS: (&str, u32) = ("mechanic-coordinator", 2);
+/// Selects what is mechanic's.
+const OWN: &str = "--selector=app.kubernetes.io/part-of=mechanic";
 
 /// The objects of a folder as they stand, by kind and name: their versions.
 async fn versions(cluster: &Cluster, folder: &str) -> BTreeMap<String, (String, Value)> {
@@ -49,8 +53,8 @@ async fn apply(cluster: &Cluster, folder: &str) {
     applied.unwrap_or_else(|error| panic!("{folder}: {error:#}"));
 }
 
-/// Waits until the real controllers have made all pods and the real scheduler has placed them. Returns their nodes.
-async fn placed(cluster: &Cluster, namespace: &str, component: &str, count: usize) -> Vec<String> {
+/// Waits until the real controllers have made all pods and the real scheduler has placed them, no two on one node.
+async fn placed(cluster: &Cluster, namespace: &str, component: &str, count: usize) {
     let label = format!("--selector=app.kubernetes.io/name={component}");
     let nodes = async {
         loop {
@@ -66,41 +70,57 @@ async fn placed(cluster: &Cluster, namespace: &str, component: &str, count: usiz
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let Ok(nodes) = tokio::time::timeout(LONG, nodes).await else {
+    let Ok(mut nodes) = tokio::time::timeout(LONG, nodes).await else {
         let events = cluster.kubectl(["get", "events", "-n", namespace]).await.unwrap();
         panic!("there are not {count} pods of {component}'s on nodes:\n{events}")
     };
-    nodes
+    nodes.dedup();
+    assert_eq!(nodes.len(), count, "two of {component}'s are on one node: {nodes:?}");
 }
 
-/// `kubectl delete -k` and what only a kubelet does otherwise; nothing is left.
+/// `kubectl delete -k` and what only a kubelet does otherwise.
 async fn taken_away(cluster: &Cluster, folder: &str, namespace: &str) {
     cluster.kubectl(["delete", "--wait=false", "-k", folder]).await.unwrap();
     let pods = ["delete", "pods", "--all", "--force", "--grace-period=0", "-n", namespace];
     cluster.kubectl(pods).await.unwrap();
-    let gone = format!("namespace/{namespace}");
-    cluster.kubectl(["wait", "--for=delete", &gone, "--timeout=120s"]).await.unwrap();
-    let own = "--selector=app.kubernetes.io/part-of=mechanic";
-    let left = cluster.kubectl(["get", "clusterroles,clusterrolebindings", own, "-o", "name"]).await.unwrap();
+    let left = cluster.kubectl(["get", "clusterroles,clusterrolebindings", OWN, "-o", "name"]).await.unwrap();
     assert_eq!(left, "");
 }
 
 /// Applied twice and taken away.
-async fn comes_and_goes(cluster: &Cluster, folder: &Path, namespace: &str) {
+async fn comes_and_goes(cluster: &Cluster, folder: &Path, namespace: &str, components: &[(&str, u32)]) {
     let folder = folder.display().to_string();
     apply(cluster, &folder).await;
-    let nodes = usize::try_from(NODES).unwrap();
-    placed(cluster, namespace, "mechanic-probe", nodes).await;
-    let [one, other] = placed(cluster, namespace, "mechanic-coordinator", 2).await.try_into().unwrap();
-    assert_ne!(one, other, "both coordinators are on one node");
+    for (component, count) in components {
+        placed(cluster, namespace, component, usize::try_from(*count).unwrap()).await;
+    }
     let before = settled(cluster, &folder).await;
     apply(cluster, &folder).await;
     assert_eq!(versions(cluster, &folder).await, before, "{folder}: the second time has changed something");
     taken_away(cluster, &folder, namespace).await;
 }
 
+/// An overlay, which brings its namespace and takes it with it.
+async fn overlay_comes_and_goes(cluster: &Cluster, folder: &Path, namespace: &str) {
+    comes_and_goes(cluster, folder, namespace, &[PROBES, COORDINATORS]).await;
+    let gone = format!("namespace/{namespace}");
+    cluster.kubectl(["wait", "--for=delete", &gone, "--timeout=120s"]).await.unwrap();
+}
+
+/// A base, which stands in a namespace of somebody's own.
+async fn base_comes_and_goes(cluster: &Cluster, base: &str, component: (&str, u32)) {
+    let own = own_kustomization(&format!("namespace: platform\nresources: [mechanic/deploy/{base}]"));
+    comes_and_goes(cluster, own.path(), "platform", &[component]).await;
+    let left = async || {
+        let all = "all,configmaps,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets";
+        cluster.kubectl(["get", all, OWN, "-n", "platform", "-o", "name"]).await.unwrap()
+    };
+    let gone = async { while !left().await.is_empty() {} };
+    tokio::time::timeout(LONG, gone).await.expect("something of the base is left");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn each_overlay_is_admitted_applied_again_without_a_change_and_taken_away_without_a_rest() {
+async fn each_overlay_and_base_is_admitted_applied_again_without_a_change_and_taken_away_without_a_rest() {
     let cluster = Cluster::start(ClusterOptions::default()).await.unwrap();
     let nodes = Pool::new("userpool").nodes(NODES);
     cluster.nodes().await.unwrap().create_ready(&nodes, LONG).await.unwrap();
@@ -109,10 +129,15 @@ async fn each_overlay_is_admitted_applied_again_without_a_change_and_taken_away_
     cluster.kubectl(["wait", "--for=condition=Established", "-f", &kinds]).await.unwrap();
     for (name, folder) in overlays() {
         println!("{name}");
-        comes_and_goes(&cluster, &folder, "mechanic").await;
+        overlay_comes_and_goes(&cluster, &folder, "mechanic").await;
     }
     let own = own_kustomization(&kustomization_of_the_readme("default"));
-    comes_and_goes(&cluster, own.path(), "maintenance").await;
+    overlay_comes_and_goes(&cluster, own.path(), "maintenance").await;
+    cluster.kubectl(["create", "namespace", "platform"]).await.unwrap();
+    let restricted = ["label", "namespace", "platform", "pod-security.kubernetes.io/enforce=restricted"];
+    cluster.kubectl(restricted).await.unwrap();
+    base_comes_and_goes(&cluster, "coordinator", COORDINATORS).await;
+    base_comes_and_goes(&cluster, "probe", PROBES).await;
     // Strict means strict: a slip in a field's name is no success.
     let slip = own_kustomization(
         "resources: [mechanic/deploy/overlays/default]\npatches: [{patch: '{apiVersion: policy/v1, kind: \
