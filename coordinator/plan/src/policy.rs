@@ -80,13 +80,19 @@ pub(crate) mod schema {
     }
 }
 
+/// `yes` is no truth value: the flat keys don't take it either.
+fn strictly() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
+}
+
 impl Policy {
     /// Reads `policy.yaml`.
     ///
     /// # Errors
     /// Says in which line what is wrong. Nothing of the text counts then.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let written: Written = serde_saphyr::from_str(text).map_err(|error| slip::describe(&error))?;
+        let written: Written =
+            serde_saphyr::from_str_with_options(text, strictly()).map_err(|error| slip::describe(&error))?;
         if let Some(label) = &written.opt_out_label {
             labels::is_label(label, []).map_err(|why| format!("`optOutLabel`: {why}"))?;
         }

@@ -6,7 +6,10 @@ use serde::Deserialize;
 
 /// Labels, as Kubernetes selects them. At least one of both; all that is said must be so.
 #[derive(Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("minProperties" = 1)))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("anyOf" = [
+    { "required": ["matchLabels"], "properties": { "matchLabels": { "minProperties": 1 } } },
+    { "required": ["matchExpressions"], "properties": { "matchExpressions": { "minItems": 1 } } },
+])))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct LabelSelector {
     /// Labels and their values.
@@ -17,7 +20,11 @@ pub(super) struct LabelSelector {
 
 /// What is said of one label.
 #[derive(Clone, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend(
+    "if" = { "properties": { "operator": { "enum": ["In", "NotIn"] } } },
+    "then" = { "required": ["values"], "properties": { "values": { "minItems": 1 } } },
+    "else" = { "properties": { "values": { "maxItems": 0 } } },
+)))]
 #[serde(deny_unknown_fields)]
 struct Expression {
     /// The label.
