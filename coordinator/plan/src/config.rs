@@ -32,31 +32,32 @@ pub struct Config {
     /// No new cordon and no new drain; drains that run stop at the next pod; releases go on.
     #[cfg_attr(test, schemars(with = "schema::Flag"))]
     pub paused: bool,
-    /// Everything is decided and shown, and nothing is written.
+    /// Everything is decided and shown, and nothing is written to nodes and pods.
     #[cfg_attr(test, schemars(with = "schema::Flag"))]
     pub dry_run: bool,
     /// How long before `NotBefore` an event is acted on.
     #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub lead_time: Duration,
-    /// How many nodes of a pool mechanic may hold cordoned at once; rounded up.
+    /// How many nodes of a pool mechanic may hold cordoned at once: a number from 1 or a share, rounded up.
     #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_cordoned: Amount,
-    /// How many nodes may be drained at once; rounded down.
+    /// How many nodes may be drained at once: a number from 1 or a share, rounded down.
     #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_concurrent_drains: Amount,
-    /// No drain begins where it would leave more nodes than this out of use; rounded
+    /// No drain begins where it would leave more nodes than this out of use: a number from 1 or a share, rounded
     /// down.
     #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub max_unavailable_nodes: Amount,
-    /// How many nodes may be drained at once where machines are about to be
-    /// destroyed; rounded down.
+    /// How many nodes may be drained at once where machines are about to be destroyed (Terminate, Preempt): a number
+    /// from 1 or a share, rounded down.
     #[cfg_attr(test, schemars(with = "schema::Share"))]
     pub emergency_concurrent_drains: Amount,
-    /// For how long none of the pods that must leave a node can, before another gets its slot.
+    /// For how long none of the pods that must leave a node can, before another gets its slot; the node stays
+    /// cordoned.
     #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub set_aside_after: Duration,
-    /// Events of these types, before which pods that a budget holds to the end are deleted with the time
-    /// that is left. Only such as destroy the machine.
+    /// Events of these types (Preempt, Terminate), before which pods that a budget holds to the end are deleted with the time
+    /// that is left. Needs the rights of `deploy/components/last-call`.
     #[cfg_attr(test, schemars(with = "schema::Destroying"))]
     pub last_call: BTreeSet<EventType>,
     /// How long valid polls in a row must have shown no event before a node is given back.
@@ -73,10 +74,11 @@ pub struct Config {
     /// Terminate has vanished.
     #[cfg_attr(test, schemars(with = "schema::Time"))]
     pub release_hold_after_terminate: Duration,
-    /// How much the coordinators log.
+    /// How much the coordinators log: error, warn, info, debug or trace. Where it is `info`, `--log` (`MECHANIC_LOG`) may say more or less.
     #[cfg_attr(test, schemars(with = "schema::Level"))]
     pub log_level: LogLevel,
-    /// Rules, where the defaults don't fit.
+    /// Rules for events, nodes and pods, and budgets for some of the nodes, where the defaults don't fit:
+    /// `docs/configuration.md`.
     #[cfg_attr(test, schemars(rename = "policy.yaml", with = "crate::policy::schema::Yaml"))]
     pub policy: Arc<Policy>,
 }

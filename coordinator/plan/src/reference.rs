@@ -1,5 +1,5 @@
-//! What is written of the settings is written by their types: a JSON schema, and a page for people. Both are committed,
-//! and a test says when they are stale.
+//! What is written of the settings is written by their types: a JSON schema, a page for people, and the ConfigMap that is
+//! installed. All are committed, and a test says when they are stale.
 
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
@@ -11,6 +11,9 @@ use crate::{Accepted, Config, config::KEYS};
 const SCHEMA: &str = "config-map.schema.json";
 const POLICY_SCHEMA: &str = "policy.schema.json";
 const PAGE: &str = "configuration-reference.md";
+const INSTALLED: &str = "../deploy/coordinator/config-map.yaml";
+/// Of a comment in it, which an editor shows whole beside the key's own indentation.
+const WIDTH: usize = 110;
 
 /// The schema of a manifest of the ConfigMap.
 fn schema() -> Value {
@@ -137,6 +140,31 @@ fn page(schema: &Value, defaults: &Accepted) -> String {
     page
 }
 
+/// What is installed: each key at its default, under what is said of it.
+fn config_map(schema: &Value, defaults: &Accepted) -> String {
+    let mut text = "\
+        # What people tune. Watched by this name and in force without a restart; a key that is removed returns to the value it\n\
+        # has here, a bad one is refused alone and keeps what was accepted of it last.\n\
+        # Made from the types in coordinator/plan/src, as docs/configuration-reference.md is.\n\
+        apiVersion: v1\n\
+        kind: ConfigMap\n\
+        metadata:\n  name: mechanic\n  labels:\n    app.kubernetes.io/part-of: mechanic\n\
+        data:\n"
+        .to_owned();
+    for key in KEYS {
+        let mut line = "  #".to_owned();
+        for word in words(&schema["properties"]["data"]["properties"][key]).replace('`', "").split(' ') {
+            if line.len() + 1 + word.len() > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line.truncate("  #".len());
+            }
+            let _ = write!(line, " {word}");
+        }
+        let _ = writeln!(text, "{line}\n  {key}: {:?}", defaults[key]);
+    }
+    text
+}
+
 fn words(of: &Value) -> String {
     of["description"]
         .as_str()
@@ -191,6 +219,7 @@ fn the_schema_and_the_reference_are_those_of_the_types() {
         (SCHEMA, text(&schema)),
         (POLICY_SCHEMA, text(&policy_schema(&schema))),
         (PAGE, page(&schema, &defaults())),
+        (INSTALLED, config_map(&schema, &defaults())),
     ];
     for (file, text) in files {
         let path = docs().join(file);
