@@ -5,11 +5,14 @@ mod addresses;
 mod containers;
 mod dns;
 mod endings;
+mod installation;
 mod machine;
 mod node;
+mod port_forward;
 mod story;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,12 +30,15 @@ use crate::{folder, say};
 
 /// Longer than anything takes that works, on a machine where others take most of the time.
 const WITHIN: Duration = Duration::from_mins(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Everything in it. Ended in this order, though the end of the enclosure would do.
 struct Ground {
     referee: Referee,
     azure: Azure,
     nodes: Vec<NodeSpec>,
+    /// The metadata service of each.
+    vms: Vec<SocketAddr>,
     cluster: Cluster,
     _kubelets: Vec<RealNode>,
     _services: Vec<Child>,
@@ -74,11 +80,12 @@ async fn build(cgroups: &str, logs: &Path) -> Result<Ground> {
     control.create(&nodes).await?;
     let azure = Azure::new();
     let run: PathBuf = folder().join("run");
-    let mut kubelets = Vec::new();
+    let (mut kubelets, mut vms) = (Vec::new(), Vec::new());
     for (number, spec) in nodes.iter().enumerate() {
         // Before the kubelet says what machine this really is: to Azure there are two.
         let vm = azure.add_vm(Vm::of_node(&spec.node())?, addresses::NODES[number], &spec.boot_id).await?;
         addresses::lead_to_imds(number, vm)?;
+        vms.push(vm);
         let place = node::Place { number, run: &run, logs, cgroups, kubeconfig: &kubeconfig };
         kubelets.push(RealNode::start(&cluster, &spec.name, &place).await?);
     }
@@ -91,5 +98,5 @@ async fn build(cgroups: &str, logs: &Path) -> Result<Ground> {
         let words: Vec<String> = kubelets.iter().map(RealNode::last_words).collect();
         error.context(words.join("\n"))
     })?;
-    Ok(Ground { referee, azure, nodes, cluster, _kubelets: kubelets, _services: services })
+    Ok(Ground { referee, azure, nodes, vms, cluster, _kubelets: kubelets, _services: services })
 }

@@ -31,26 +31,22 @@ pub(super) fn prepare() -> Result<()> {
 
 /// From the pods of this node, the metadata service's address leads to `vm`, that of the VM under it.
 pub(super) fn lead_to_imds(node: usize, vm: SocketAddr) -> Result<()> {
-    let (pods, vm) = (pods_of(node), vm.to_string());
-    run(
-        "iptables",
-        &[
-            "-t",
-            "nat",
-            "-A",
-            "PREROUTING",
-            "-s",
-            &pods,
-            "-d",
-            IMDS,
-            "-p",
-            "tcp",
-            "--dport",
-            "80",
-            "-j",
-            "DNAT",
-            "--to-destination",
-            &vm,
-        ],
-    )
+    redirect("-A", &["PREROUTING", "-s", &pods_of(node)], vm)
+}
+
+/// As AKS's restriction has it: the metadata service answers what is in the nodes' own network, and no pod besides. The nodes
+/// share that network here, so it is one VM that answers.
+pub(super) fn restrict_imds(vms: &[SocketAddr], answers: SocketAddr) -> Result<()> {
+    for (node, vm) in vms.iter().enumerate() {
+        redirect("-D", &["PREROUTING", "-s", &pods_of(node)], *vm)?;
+    }
+    redirect("-A", &["OUTPUT"], answers)
+}
+
+fn redirect(command: &str, whom: &[&str], vm: SocketAddr) -> Result<()> {
+    let vm = vm.to_string();
+    let mut arguments = vec!["-t", "nat", command];
+    arguments.extend(whom);
+    arguments.extend(["-d", IMDS, "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", &vm]);
+    run("iptables", &arguments)
 }
