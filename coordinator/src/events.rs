@@ -2,24 +2,26 @@
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{core::v1::ObjectReference, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
 };
 use kube::{Api, Client, api::PostParams, core::ObjectMeta};
 use mechanic_plan::ReasonCode;
 
-use crate::gate::{Gate, Intent, WriteError};
+use crate::{
+    gate::{Gate, Intent, WriteError},
+    note,
+};
 
 const CONTROLLER: &str = "mechanic-coordinator";
 /// Where Events on cluster-wide objects belong.
 const OF_CLUSTER_WIDE_OBJECTS: &str = "default";
-/// A note may be a kilobyte long.
-const NOTE: usize = 1000;
 /// An Event's name may be 253 characters long; this much of it is the object's.
 const OBJECT_IN_NAME: usize = 200;
 
 /// Publishes Events, while this process leads. Not kube's Recorder, which counts a repeated reason under its
-/// first note: the next event of a node would never be named.
+/// first note: the next event of a node would never be named. And not through `events.k8s.io`, which refuses the
+/// `lastTimestamp` that `kubectl describe` sorts by: there a story would stand in the order of its Events' names.
 #[derive(Clone)]
 pub(crate) struct Events {
     client: Client,
@@ -43,6 +45,9 @@ pub(crate) struct Telling {
     pub(crate) warning: bool,
     /// Names what is told once and for all, whichever leader tells it.
     pub(crate) key: Option<u64>,
+    /// Where it stands among what is told in the same second, or empty: `kubectl describe` knows no shorter time, and
+    /// goes by name then.
+    pub(crate) place: String,
 }
 
 impl Events {
@@ -52,13 +57,13 @@ impl Events {
 
     /// Publishes one. An Event that gets lost costs an explanation, never a step.
     pub(crate) async fn publish(&self, subject: Subject<'_>, telling: Telling) {
-        let Telling { code, note, warning, key } = telling;
+        let Telling { code, note, warning, key, place } = telling;
         let (kind, namespace, name, uid) = match subject {
             Subject::Node { name, uid } => ("Node", None, name, uid),
             Subject::Pod { namespace, name, uid } => ("Pod", Some(namespace), name, uid),
             Subject::ConfigMap { namespace, name, uid } => ("ConfigMap", Some(namespace), name, uid),
         };
-        let regarding = ObjectReference {
+        let involved_object = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some(kind.to_owned()),
             namespace: namespace.map(str::to_owned),
@@ -66,20 +71,25 @@ impl Events {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
+        let now = Timestamp::now();
         let prefix: String = name.chars().take(OBJECT_IN_NAME).collect();
-        let metadata = match key {
-            Some(key) => ObjectMeta { name: Some(format!("{prefix}-{key:016x}")), ..ObjectMeta::default() },
-            None => ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() },
+        let event_name = match key {
+            Some(key) => format!("{prefix}-{place}{key:016x}"),
+            None => format!("{prefix}-{place}{:016x}", now.as_nanosecond()),
         };
         let event = Event {
-            metadata,
+            metadata: ObjectMeta { name: Some(event_name), ..ObjectMeta::default() },
             action: Some("Maintain".to_owned()),
-            event_time: Some(MicroTime(Timestamp::now())),
-            note: Some(note.chars().take(NOTE).collect()),
+            count: Some(1),
+            event_time: Some(MicroTime(now)),
+            first_timestamp: Some(Time(now)),
+            involved_object,
+            last_timestamp: Some(Time(now)),
+            message: Some(note::cut(note)),
             reason: Some(code.to_string()),
-            regarding: Some(regarding),
-            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_component: Some(CONTROLLER.to_owned()),
             reporting_instance: Some(self.pod_name.clone()),
+            source: Some(EventSource { component: Some(CONTROLLER.to_owned()), host: None }),
             type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
             ..Event::default()
         };

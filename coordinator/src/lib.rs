@@ -24,6 +24,7 @@ mod listen;
 mod log;
 mod metrics;
 mod node_writes;
+mod note;
 mod outcomes;
 mod planner;
 mod release;

@@ -1,15 +1,18 @@
 //! What is told about a node: each step that is seen to have been taken, whoever took it, and each new reason once.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
-    fmt::Write as _,
     hash::{Hash, Hasher},
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode, Refusal};
 
-use crate::events::Telling;
+use crate::{events::Telling, note};
 
 /// What has been told of each node, as far as the next telling depends on it.
 #[derive(Default)]
@@ -59,7 +62,8 @@ impl Story {
             telling.extend(before.filter(|_| released).map(|before| release(&before, node)));
         }
         let reasons = std::iter::once(&decision.reason).chain(&decision.warnings);
-        let reasons: Vec<Telling> = reasons.filter_map(of_reason).collect();
+        let place = claim(node).map(|claim| place(claim, 1)).unwrap_or_default();
+        let reasons: Vec<Telling> = reasons.filter_map(|reason| of_reason(reason, &place)).collect();
         let now: BTreeSet<ReasonCode> = reasons.iter().map(|telling| telling.code).collect();
         let told = self.told.entry(name.to_owned()).or_default();
         telling.extend(reasons.into_iter().filter(|telling| !told.contains(&telling.code)));
@@ -94,36 +98,37 @@ fn step(before: Option<&Node>, after: &Node) -> Option<Telling> {
         return None;
     }
     let phase_before = claim_before.map(|claim| claim.phase);
-    let events = events(claim_after);
-    let (code, mut note) = match claim_after.phase {
+    let (code, note) = match claim_after.phase {
         // What must leave is looked at again for a new event.
         ClaimPhase::Cordoned if phase_before == Some(ClaimPhase::Drained) => return None,
         ClaimPhase::Cordoned if phase_before == Some(ClaimPhase::Draining) => {
             (ReasonCode::DrainStopped, "nothing more is evicted for now".to_owned())
         }
         ClaimPhase::Cordoned if claim_after.was_unschedulable => {
-            (ReasonCode::Cordoned, format!("held for {events}; somebody else has cordoned it"))
+            (ReasonCode::Cordoned, events("held, and somebody else has cordoned it", claim_after))
         }
-        ClaimPhase::Cordoned => (ReasonCode::Cordoned, format!("cordoned for {events}")),
-        ClaimPhase::Draining => (ReasonCode::DrainStarted, format!("pods are evicted for {events}")),
-        ClaimPhase::Drained if claim_after.pods_left == 0 => {
-            (ReasonCode::DrainFinished, "every pod that can be moved is gone".to_owned())
-        }
-        ClaimPhase::Drained => (
-            ReasonCode::DrainFinished,
-            format!("every pod that can be moved is gone; {} stay", claim_after.pods_left),
-        ),
+        ClaimPhase::Cordoned => (ReasonCode::Cordoned, events("cordoned", claim_after)),
+        ClaimPhase::Draining => (ReasonCode::DrainStarted, events("pods are evicted", claim_after)),
+        ClaimPhase::Drained => (ReasonCode::DrainFinished, drained(before, claim_after)),
     };
-    if claim_after.phase == ClaimPhase::Drained {
-        let drain = before.and_then(|before| before.drain.as_ref());
-        for pod in drain.iter().flat_map(|drain| &drain.pods).filter(|pod| !pod.verdict.must_leave()) {
-            // Writing to a String can't fail.
-            let _ = write!(note, "; {}/{}: {}", pod.namespace, pod.name, pod.verdict);
-        }
-    }
     let mut key = DefaultHasher::new();
     (&after.uid, &claim_after.claimed_at, claim_after.steps).hash(&mut key);
-    Some(Telling { code, note, warning: false, key: Some(key.finish()) })
+    Some(Telling { code, note, warning: false, key: Some(key.finish()), place: place(claim_after, 0) })
+}
+
+/// With the pods that stay, and why, where this leader has seen the drain.
+fn drained(before: Option<&Node>, claim: &Claim) -> String {
+    let head = "every pod that can be moved is gone";
+    if claim.pods_left == 0 {
+        return head.to_owned();
+    }
+    let drain = before.and_then(|before| before.drain.as_ref());
+    let stay = drain.iter().flat_map(|drain| &drain.pods).filter(|pod| !pod.verdict.must_leave());
+    let stay: Vec<String> =
+        stay.map(|pod| format!("{}/{}: {}", pod.namespace, pod.name, pod.verdict)).collect();
+    let stays = if claim.pods_left == 1 { "1 stays".to_owned() } else { format!("{} stay", claim.pods_left) };
+    let colon = if stay.is_empty() { "" } else { ": " };
+    note::list(&format!("{head}, {stays}{colon}"), "; ", &stay)
 }
 
 fn release(before: &Node, after: &Node) -> Telling {
@@ -132,19 +137,31 @@ fn release(before: &Node, after: &Node) -> Telling {
     } else {
         "the event is over; mechanic's claim is taken off, the cordon stays as somebody else wants it"
     };
-    Telling { code: ReasonCode::Released, note: note.to_owned(), warning: false, key: None }
+    let place = claim(before).map(|claim| place(claim, 2)).unwrap_or_default();
+    Telling { code: ReasonCode::Released, note: note.to_owned(), warning: false, key: None, place }
 }
 
-fn events(claim: &Claim) -> String {
+/// Where what is told of a claimed node stands in the order of Events: by claim and by step, and `behind` the step itself.
+fn place(claim: &Claim, behind: u8) -> String {
+    // Of an unknown age where an older release has made the claim: before all others, then.
+    let claimed_at = claim.claimed_at.parse().map_or(0, Timestamp::as_nanosecond);
+    format!("{claimed_at:016x}-{:04x}{behind}-", claim.steps)
+}
+
+/// What is done, and for which events.
+fn events(step: &str, claim: &Claim) -> String {
     let events = claim.events.iter().map(|(event_id, event)| {
-        let when = if event.not_before.is_empty() { "now" } else { &event.not_before };
-        format!("{} {event_id} ({}, not before {when})", event.event_type, event.status)
+        let when = match event.not_before.as_str() {
+            "" => String::new(),
+            not_before => format!(", not before {not_before}"),
+        };
+        format!("{} {event_id} ({}{when})", event.event_type, event.status)
     });
-    events.collect::<Vec<_>>().join(", ")
+    note::list(&format!("{step}: Azure announces "), ", ", &events.collect::<Vec<_>>())
 }
 
 /// What a reason tells, unless the step that goes with it does.
-fn of_reason(reason: &Reason) -> Option<Telling> {
+fn of_reason(reason: &Reason, place: &str) -> Option<Telling> {
     let warning = match reason {
         Reason::WaitingForLeadTime { .. }
         | Reason::ShownOnly { .. }
@@ -182,7 +199,13 @@ fn of_reason(reason: &Reason) -> Option<Telling> {
         | Reason::DrainedExcept(_)
         | Reason::Releasing => return None,
     };
-    Some(Telling { code: reason.code(), note: reason.to_string(), warning, key: None })
+    Some(Telling {
+        code: reason.code(),
+        note: reason.to_string(),
+        warning,
+        key: None,
+        place: place.to_owned(),
+    })
 }
 
 /// That these keys of the ConfigMap are refused: told once, whichever leader tells it.
@@ -191,131 +214,13 @@ pub(crate) fn of_refused_settings(config_map_uid: &str, refused: &[Refusal]) -> 
         let note = format!("{}: {refusal}", refusal.key);
         let mut once = DefaultHasher::new();
         (config_map_uid, &note).hash(&mut once);
-        Telling { code: ReasonCode::SettingRefused, note, warning: true, key: Some(once.finish()) }
+        Telling {
+            code: ReasonCode::SettingRefused,
+            note,
+            warning: true,
+            key: Some(once.finish()),
+            place: String::new(),
+        }
     };
     refused.iter().map(telling).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use mechanic_plan::{Coverage, DrainOrder, DrainProgress, PodReport, ScheduledEvent, Verdict};
-
-    use super::*;
-    use crate::log::event_ids;
-    use crate::testing;
-
-    fn node(claim: ClaimOnNode, unschedulable: bool) -> Node {
-        Node { claim, unschedulable, ..testing::node() }
-    }
-
-    fn held(phase: ClaimPhase, steps: u32) -> Arc<Node> {
-        let mut claim = Claim::new("u", "vm", "boot", 1, false);
-        let event =
-            ScheduledEvent { event_id: "E".into(), event_type: "Reboot".into(), ..ScheduledEvent::default() };
-        let seen = "2026-11-23T12:00:00Z";
-        claim.note(&event, seen, seen, "boot");
-        (claim.phase, claim.steps) = (phase, steps);
-        Arc::new(node(ClaimOnNode::Readable(claim), true))
-    }
-
-    fn decision(phase: Phase, reason: Reason) -> Decision {
-        let (coverage, drain) = (Coverage::Covered, DrainOrder::Stop);
-        Decision { phase, reason, warnings: Vec::new(), coverage, write: None, drain }
-    }
-
-    fn tell(story: &mut Story, node: &Arc<Node>) -> Vec<Telling> {
-        story.tell("n", node, &decision(Phase::Cordoned, Reason::StartingDrain))
-    }
-
-    fn codes(telling: &[Telling]) -> Vec<&'static str> {
-        telling.iter().map(|telling| telling.code.as_str()).collect()
-    }
-
-    #[test]
-    fn each_step_that_is_seen_is_told_once() {
-        let mut story = Story::default();
-        let mut told = Vec::new();
-        for (phase, steps) in [
-            (ClaimPhase::Cordoned, 1),
-            (ClaimPhase::Cordoned, 1),
-            (ClaimPhase::Draining, 2),
-            (ClaimPhase::Cordoned, 3),
-            (ClaimPhase::Draining, 4),
-            (ClaimPhase::Drained, 5),
-        ] {
-            told.extend(tell(&mut story, &held(phase, steps)));
-        }
-        assert_eq!(
-            codes(&told),
-            ["Cordoned", "DrainStarted", "DrainStopped", "DrainStarted", "DrainFinished"]
-        );
-        assert_eq!(told[0].note, "cordoned for Reboot E (, not before now)");
-    }
-
-    #[test]
-    fn a_next_leader_tells_the_last_step_under_the_same_key() {
-        let (mut first, mut next) = (Story::default(), Story::default());
-        let drained = held(ClaimPhase::Drained, 3);
-        tell(&mut first, &held(ClaimPhase::Draining, 2));
-        let (by_first, by_next) = (tell(&mut first, &drained), tell(&mut next, &drained));
-        assert_eq!(by_first[0].key, by_next[0].key);
-        assert_ne!(by_first[0].key, tell(&mut Story::default(), &held(ClaimPhase::Draining, 2))[0].key);
-    }
-
-    #[test]
-    fn the_pods_that_stay_are_named() {
-        let mut story = Story::default();
-        let mut draining = Arc::unwrap_or_clone(held(ClaimPhase::Draining, 2));
-        let pod = |name: &str, verdict| PodReport {
-            namespace: "shop".into(),
-            name: name.into(),
-            verdict,
-            detail: String::new(),
-            grace: std::time::Duration::ZERO,
-            budget: None,
-        };
-        let pods = vec![pod("a", Verdict::EmptyDir), pod("b", Verdict::Terminating)];
-        draining.drain = Some(DrainProgress { pods, ..DrainProgress::default() });
-        tell(&mut story, &Arc::new(draining));
-        let note = &tell(&mut story, &held(ClaimPhase::Drained, 3))[0].note;
-        assert!(note.contains("shop/a: it stays") && !note.contains("shop/b"), "{note}");
-    }
-
-    #[test]
-    fn a_release_is_told_where_it_was_ours() {
-        let free = Arc::new(node(ClaimOnNode::None, false));
-        let mut story = Story::default();
-        tell(&mut story, &held(ClaimPhase::Drained, 3));
-        assert_eq!(tell(&mut story, &free), [], "somebody else took the claim off");
-        tell(&mut story, &held(ClaimPhase::Drained, 3));
-        story.release_begins("n");
-        assert_eq!(codes(&tell(&mut story, &free)), ["Released"]);
-        assert_eq!(tell(&mut story, &free), []);
-    }
-
-    #[test]
-    fn the_log_names_each_event_of_a_node_once() {
-        let mut claim = Claim::new("u", "vm", "boot", 1, false);
-        for event_id in ["F", "E"] {
-            let event = ScheduledEvent { event_id: event_id.into(), ..ScheduledEvent::default() };
-            claim.note(&event, "", "", "boot");
-        }
-        let for_both = node(ClaimOnNode::Readable(claim), true);
-        assert_eq!(event_ids([&*held(ClaimPhase::Cordoned, 1), &for_both]), "E,F");
-        assert_eq!(event_ids([&node(ClaimOnNode::None, false)]), "");
-    }
-
-    #[test]
-    fn a_reason_that_comes_and_goes_is_told_once_for_each_event() {
-        let free = Arc::new(node(ClaimOnNode::None, false));
-        let mut story = Story::default();
-        let deferred = |cordoned| {
-            decision(Phase::Noticed, Reason::CordonDeferred { cordoned, limit: 3, of: String::new() })
-        };
-        assert_eq!(codes(&story.tell("n", &free, &deferred(3))), ["CordonDeferred"]);
-        assert_eq!(codes(&story.tell("n", &free, &decision(Phase::Noticed, Reason::Paused))), ["Paused"]);
-        assert_eq!(story.tell("n", &free, &deferred(4)), []);
-        assert_eq!(story.tell("n", &free, &decision(Phase::Idle, Reason::NothingAnnounced)), []);
-        assert_eq!(codes(&story.tell("n", &free, &deferred(3))), ["CordonDeferred"]);
-    }
 }

@@ -41,13 +41,13 @@ impl Drain {
                     | Verdict::EvictionRefused
                     | Verdict::Terminating
             );
-            let telling = Telling { code, note, warning, key: Some(key.finish()) };
+            let telling = Telling { code, note, warning, key: Some(key.finish()), place: String::new() };
             self.publish(&target, telling).await;
         }
     }
 
     pub(super) async fn tell(&self, target: &Target, code: ReasonCode, warning: bool, note: String) {
-        self.publish(target, Telling { code, note, warning, key: None }).await;
+        self.publish(target, Telling { code, note, warning, key: None, place: String::new() }).await;
     }
 
     async fn publish(&self, Target { namespace, name, uid, .. }: &Target, telling: Telling) {
