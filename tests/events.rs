@@ -113,3 +113,76 @@ async fn one_event_over_many_machines_is_one_claim_on_each_within_the_limits() {
     }
     house.judge().await;
 }
+
+/// An Event of mechanic's, as `kubectl describe` shows it.
+#[derive(Debug)]
+struct Told {
+    kind: String,
+    code: String,
+    says: String,
+}
+
+impl House {
+    /// What `kubectl describe node` says of mechanic's doing, from above to below.
+    async fn described(&self, node: &str) -> Vec<Told> {
+        let text = self.cluster.kubectl(["describe", "node", node]).await.unwrap();
+        let (_, events) = text.rsplit_once("Events:").expect("a list of Events");
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let told = events.lines().map(words).filter_map(|words| {
+            let from = words.iter().position(|word| word == "mechanic-coordinator")?;
+            Some(Told { kind: words[0].clone(), code: words[1].clone(), says: words[from + 1..].join(" ") })
+        });
+        told.collect()
+    }
+}
+
+/// What somebody reads who wasn't there, and knows nothing of mechanic's source.
+#[tokio::test(flavor = "multi_thread")]
+async fn describe_node_alone_tells_the_story_of_a_reboot_that_a_budget_held_up() {
+    let house = House::with_nodes(4, 1).await;
+    house.configure(json!({"set-aside-after": "15s"})).await;
+    let node = house.node_without_coordinator();
+    house.close_others(&[node]).await.unwrap();
+    house.deploy(&Workload::new("web", 2), Some(0)).await;
+    house.open_others(&[node]).await.unwrap();
+
+    let event = house.announce_reboot(node);
+    house
+        .wait("the drain is set aside", async || {
+            house.claim(&node.name).await.filter(|claim| claim["reason"] == "DrainBlocked")
+        })
+        .await;
+    house.open_budget("web").await.unwrap();
+    house.wait_for_phase(&node.name, "drained").await;
+    house.start(&event);
+    house.power_off(node).await;
+    house.power_on(node).await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    let told = house
+        .wait("the last step is told", async || {
+            let told = house.described(&node.name).await;
+            told.iter().any(|told| told.code == "Released").then_some(told)
+        })
+        .await;
+    let codes: Vec<&str> = told.iter().map(|told| told.code.as_str()).collect();
+    let story = [
+        ("Normal", "Cordoned", vec!["Reboot", &event, "not before"]),
+        ("Normal", "DrainStarted", vec!["pods are evicted", &event]),
+        ("Warning", "BlockedForGood", vec!["default/web-", "and another pod", "PodDisruptionBudget web"]),
+        ("Warning", "DrainBlocked", vec!["none of the 2 pods", "default/web-", "`maxUnavailable: 0`"]),
+        ("Normal", "DrainStopped", vec!["nothing more is evicted"]),
+        ("Normal", "DrainStarted", vec!["pods are evicted", &event]),
+        ("Normal", "DrainFinished", vec!["every pod that can be moved is gone"]),
+        ("Normal", "WaitingForProof", vec!["isn't proven to be over"]),
+        ("Normal", "Released", vec!["the event is over", "takes pods again"]),
+    ];
+    let of_story: Vec<&Told> =
+        told.iter().filter(|told| story.iter().any(|(_, code, _)| told.code == *code)).collect();
+    assert_eq!(of_story.len(), story.len(), "each once: {codes:?}");
+    for (told, (kind, code, parts)) in of_story.into_iter().zip(story) {
+        assert_eq!((told.kind.as_str(), told.code.as_str()), (kind, code), "{codes:?}");
+        assert!(parts.iter().all(|part| told.says.contains(part)), "{parts:?} in {told:?}");
+    }
+    house.judge().await;
+}

@@ -300,9 +300,13 @@ impl fmt::Display for Reason {
             Self::StoppingDrain { terminating } => {
                 write!(f, "nothing more is evicted; {terminating} pods are still terminating")
             }
+            Self::DrainBlocked { pods: 1, first } => write!(
+                f,
+                "cordoned; the one pod that must leave can't, so another node may have the drain slot; {first}"
+            ),
             Self::DrainBlocked { pods, first } => write!(
                 f,
-                "cordoned; {pods} pods must leave and none of them can, so another node may have the slot; {first}"
+                "cordoned; none of the {pods} pods that must leave can, so another node may have the drain slot; {first}"
             ),
             Self::Drained => {
                 write!(f, "every pod that can be moved is gone; waiting for the event to come and go")

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use mechanic_plan::{Departure, Monotonic, Policy, Surroundings, Verdict, classify, first_wave};
 use tokio::time::Instant;
 
-pub(super) use kept::{Kept, StillThere};
+pub(super) use kept::{DrainWaits, Kept, StillThere};
 pub(super) use report::ALL_THE_SAME;
 
 use super::{
@@ -45,6 +45,8 @@ pub(super) struct Pods {
     behind: HashSet<BudgetKey>,
     /// Since when none of those that must leave can.
     blocked_since: Option<Monotonic>,
+    /// What was told of the drain as a whole.
+    waits_told: Vec<Verdict>,
 }
 
 /// A pod that is to be evicted now.
@@ -73,6 +75,7 @@ impl Pods {
             listing: HashSet::new(),
             behind: HashSet::new(),
             blocked_since: None,
+            waits_told: Vec::new(),
         }
     }
 

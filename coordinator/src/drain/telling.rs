@@ -1,4 +1,4 @@
-//! What is told on the pods themselves.
+//! What is told of pods that are still there: on the pods themselves, and once for each reason on their node.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,8 +7,8 @@ use mechanic_plan::{ReasonCode, Verdict};
 use tokio::time::Instant;
 
 use super::{
-    pods::{StillThere, Target},
-    task::{Drain, Shared, lock},
+    pods::{DrainWaits, StillThere, Target},
+    task::{Drain, DrainTarget, Shared, lock},
 };
 use crate::events::{Subject, Telling};
 
@@ -17,32 +17,47 @@ impl Drain {
     pub(super) fn tell_still_there(&self, pods: &Shared, now: Instant) -> Option<BoxFuture<'_, ()>> {
         self.departure()?;
         let claimed_at = self.instructions.borrow().claimed_at.clone()?;
-        let still_there = lock(pods).take_still_there(now);
-        (!still_there.is_empty()).then(|| self.tell_all(still_there, claimed_at).boxed())
+        let (still_there, waits) = {
+            let mut pods = lock(pods);
+            let still_there = pods.take_still_there(now);
+            if still_there.is_empty() {
+                return None;
+            }
+            let waits = pods.take_waits(&still_there);
+            (still_there, waits)
+        };
+        let tell = async move {
+            self.tell_on_node(waits, &claimed_at).await;
+            self.tell_on_pods(still_there, &claimed_at).await;
+        };
+        Some(tell.boxed())
+    }
+
+    /// Once for each reason under one claim, whichever leader tells it.
+    async fn tell_on_node(&self, waits: Vec<DrainWaits>, claimed_at: &str) {
+        let DrainTarget { node_name: name, node_uid: uid, .. } = &self.target;
+        for DrainWaits { pod, others, verdict, detail } in waits {
+            let more = match others {
+                0 => String::new(),
+                1 => " and another pod".to_owned(),
+                others => format!(" and {others} other pods"),
+            };
+            let note = with_detail(format!("the drain waits for {pod}{more}: {verdict}"), &detail);
+            let mut key = DefaultHasher::new();
+            (uid, verdict.code(), claimed_at).hash(&mut key);
+            let telling = telling(verdict, note, &key);
+            self.events.publish(Subject::Node { name, uid }, telling).await;
+        }
     }
 
     /// Once for each pod and reason under one claim, whichever leader tells it.
-    async fn tell_all(&self, pods: Vec<StillThere>, claimed_at: String) {
+    async fn tell_on_pods(&self, pods: Vec<StillThere>, claimed_at: &str) {
+        let DrainTarget { node_name, node_uid, .. } = &self.target;
         for StillThere { target, verdict, detail } in pods {
-            let code = verdict.code();
-            let node_name = &self.target.node_name;
-            let mut note =
-                format!("node {node_name} is to be drained, and this pod is still there: {verdict}");
-            if !detail.is_empty() {
-                note += ": ";
-                note += &detail;
-            }
+            let says = format!("node {node_name} is to be drained, and this pod is still there: {verdict}");
             let mut key = DefaultHasher::new();
-            (&target.uid, code, &self.target.node_uid, &claimed_at).hash(&mut key);
-            let warning = matches!(
-                verdict,
-                Verdict::BlockedByBudget
-                    | Verdict::BlockedForGood
-                    | Verdict::EvictionRefused
-                    | Verdict::Terminating
-            );
-            let telling = Telling { code, note, warning, key: Some(key.finish()), place: String::new() };
-            self.publish(&target, telling).await;
+            (&target.uid, verdict.code(), node_uid, claimed_at).hash(&mut key);
+            self.publish(&target, telling(verdict, with_detail(says, &detail), &key)).await;
         }
     }
 
@@ -53,4 +68,20 @@ impl Drain {
     async fn publish(&self, Target { namespace, name, uid, .. }: &Target, telling: Telling) {
         self.events.publish(Subject::Pod { namespace, name, uid }, telling).await;
     }
+}
+
+fn telling(verdict: Verdict, note: String, key: &DefaultHasher) -> Telling {
+    let warning = matches!(
+        verdict,
+        Verdict::BlockedByBudget | Verdict::BlockedForGood | Verdict::EvictionRefused | Verdict::Terminating
+    );
+    Telling { code: verdict.code(), note, warning, key: Some(key.finish()), place: String::new() }
+}
+
+fn with_detail(mut note: String, detail: &str) -> String {
+    if !detail.is_empty() {
+        note += ": ";
+        note += detail;
+    }
+    note
 }

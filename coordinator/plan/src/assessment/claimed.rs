@@ -245,8 +245,9 @@ impl Assessment<'_> {
         let blocked: Vec<&PodReport> = drain.pods.iter().filter(|pod| pod.verdict.must_leave()).collect();
         // One that waits for its wave waits for another.
         let first = blocked.iter().min_by_key(|pod| pod.verdict == Verdict::WaitingForWave)?;
-        let why = if first.detail.is_empty() { first.verdict.to_string() } else { first.detail.clone() };
-        let first = format!("{}/{}: {why}", first.namespace, first.name);
+        let PodReport { namespace, name, verdict, detail, .. } = first;
+        let colon = if detail.is_empty() { "" } else { ": " };
+        let first = format!("{namespace}/{name}: {verdict}{colon}{detail}");
         Some(Reason::DrainBlocked { pods: blocked.len(), first })
     }
 

@@ -32,6 +32,16 @@ pub(in crate::drain) struct StillThere {
     pub(in crate::drain) detail: String,
 }
 
+/// What a drain waits for: one pod, and how many more of which the same is said.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::drain) struct DrainWaits {
+    /// By namespace and name.
+    pub(in crate::drain) pod: String,
+    pub(in crate::drain) others: usize,
+    pub(in crate::drain) verdict: Verdict,
+    pub(in crate::drain) detail: String,
+}
+
 impl Kept {
     pub(super) fn note(&mut self, verdict: Verdict, detail: &str, now: Instant) {
         match &mut self.by {
@@ -85,6 +95,25 @@ impl Pods {
         due.filter_map(take).collect()
     }
 
+    /// What of that is news of the drain as a whole. Pods that stay are not waited for.
+    pub(in crate::drain) fn take_waits(&mut self, still_there: &[StillThere]) -> Vec<DrainWaits> {
+        let mut waits = Vec::new();
+        for StillThere { target, verdict, detail } in still_there {
+            if !verdict.must_leave() || self.waits_told.contains(verdict) {
+                continue;
+            }
+            self.waits_told.push(*verdict);
+            let kept = self.by_uid.values().filter_map(|pod| pod.kept.by.as_ref());
+            waits.push(DrainWaits {
+                pod: format!("{}/{}", target.namespace, target.name),
+                others: kept.filter(|by| by.verdict == *verdict).count().saturating_sub(1),
+                verdict: *verdict,
+                detail: detail.clone(),
+            });
+        }
+        waits
+    }
+
     /// When something is to be told next.
     pub(in crate::drain) fn next_told(&self, now: Instant) -> Option<Instant> {
         self.by_uid.values().filter_map(Tracked::due_to_tell).filter(|at| *at > now).min()
@@ -131,9 +160,12 @@ mod tests {
         pods.take_still_there(at).into_iter().map(|pod| (pod.verdict, pod.detail)).collect()
     }
 
+    fn refused(verdict: Verdict, detail: &str) -> Outcome {
+        Outcome::Refused { verdict, detail: detail.into(), again_in: TOLD_AFTER }
+    }
+
     fn refuse(pods: &mut Pods, verdict: Verdict, detail: &str, now: Instant) {
-        let outcome = Outcome::Refused { verdict, detail: detail.into(), again_in: TOLD_AFTER };
-        pods.settle("1", Some(&outcome), now, TOLD_AFTER);
+        pods.settle("1", Some(&refused(verdict, detail)), now, TOLD_AFTER);
     }
 
     #[test]
@@ -155,6 +187,31 @@ mod tests {
         refuse(&mut pods, Verdict::BlockedForGood, "again", now);
         assert_eq!(told(&mut pods, later(200)), []);
         assert_eq!(pods.next_told(now), None);
+    }
+
+    #[test]
+    fn what_a_drain_waits_for_is_told_of_one_pod_for_all() {
+        let (mut pods, mut pod) = pods(&controlled());
+        pod.metadata.name = Some("b".into());
+        pod.metadata.uid = Some("2".into());
+        pods.apply(&pod);
+        let now = Instant::now();
+        refuse(&mut pods, Verdict::BlockedForGood, "no", now);
+        pods.settle("2", Some(&refused(Verdict::BlockedForGood, "no")), now, TOLD_AFTER);
+        pods.progress(true, DrainStage::Evicting);
+        let told = pods.take_still_there(now + 2 * TOLD_AFTER);
+        let waits = DrainWaits {
+            pod: "d/a".into(),
+            others: 1,
+            verdict: Verdict::BlockedForGood,
+            detail: "no".into(),
+        };
+        assert_eq!((told.len(), pods.take_waits(&told)), (2, vec![waits]));
+        assert_eq!(pods.take_waits(&told), [], "once");
+        let (mut stays, _) = self::pods(&json!({}));
+        stays.progress(true, DrainStage::Evicting);
+        let told = stays.take_still_there(now + TOLD_AFTER);
+        assert_eq!((told.len(), stays.take_waits(&told)), (1, vec![]));
     }
 
     #[test]
