@@ -104,6 +104,14 @@ impl Policy {
         })
     }
 
+    /// How many rules it has; a budget is one, and so is the label.
+    pub(crate) fn count(&self) -> usize {
+        self.events.count()
+            + self.budgets.len()
+            + self.pods.count()
+            + usize::from(self.opt_out_label.is_some())
+    }
+
     /// The label that opts the node out, where one does: mechanic's own, or the one that people have chosen.
     #[must_use]
     pub fn opted_out_by(&self, node: &Node) -> Option<&str> {

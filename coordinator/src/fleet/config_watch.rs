@@ -91,6 +91,7 @@ fn read(data: Option<&Accepted>, before: &Accepted, version: &str, config_map: O
     for refusal in &refused {
         tracing::warn!(key = refusal.key, "settings refused: {refusal}");
     }
-    tracing::info!(version, refused = refused.len(), ?config, "settings in force");
+    let (refusals, differing) = (refused.len(), Config::in_brief(&accepted));
+    tracing::info!(version, refused = refusals, "settings in force: {differing}");
     Settings { config, accepted, refused, config_map }
 }

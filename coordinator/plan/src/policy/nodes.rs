@@ -142,6 +142,10 @@ impl EventPolicy {
         Ok(Self { rules: rules::read(written)? })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.rules.len()
+    }
+
     /// What is done about `event` of `node`.
     #[must_use]
     pub fn response(&self, node: &Node, event: &ScheduledEvent) -> Response {

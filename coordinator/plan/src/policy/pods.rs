@@ -93,6 +93,10 @@ impl PodPolicy {
         Ok(Self { rules: rules::read(written)? })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.rules.len()
+    }
+
     /// What becomes of `pod` on `event`.
     #[must_use]
     pub fn fates(&self, pod: &Pod, event: EventType) -> Fates {
