@@ -91,11 +91,23 @@ async fn a_stream_is_refused_with_its_reason_where_its_token_is_no_living_probes
 
 impl House {
     async fn refuses(&self, token: &str, code: Code, reason: &str) {
-        let sample = format!("mechanic_probe_streams_refused_total{{reason=\"{reason}\"}}");
+        let mut samples = vec![format!("mechanic_probe_streams_refused_total{{reason=\"{reason}\"}}")];
+        // Whose a good token is, is looked at here; without one there is nothing to ask the API server.
+        let review = match reason {
+            "no_token" => None,
+            "token_rejected" => Some("rejected"),
+            _ => Some("accepted"),
+        };
+        samples.extend(review.map(|result| format!("mechanic_token_reviews_total{{result=\"{result}\"}}")));
         let leader = self.leader().await;
-        let before = self.metric(&leader, &sample).await;
+        let mut before = Vec::new();
+        for sample in &samples {
+            before.push(self.metric(&leader, sample).await);
+        }
         assert_eq!(refusal(self, token).await.code(), code, "{reason}");
-        assert!(self.metric(&leader, &sample).await > before, "{reason}");
+        for (sample, before) in samples.iter().zip(before) {
+            assert!(self.metric(&leader, sample).await > before, "{sample}");
+        }
     }
 }
 
@@ -155,6 +167,10 @@ async fn the_fleet_is_told_to_whom_the_api_server_knows_by_leader_and_follower_a
         let stranger = house.token("mechanic-probe", &[AUDIENCE]).await;
         let refused = fleet.list_nodes(with_token(ListNodesRequest::default(), &stranger)).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "who may not get nodes");
+        for reason in ["no_token", "not_a_reader"] {
+            let sample = format!("mechanic_fleet_calls_refused_total{{reason=\"{reason}\"}}");
+            assert!(house.metric(&pod, &sample).await > 0.5, "{reason} is not counted by whoever was asked");
+        }
         let listed =
             fleet.list_nodes(with_token(ListNodesRequest::default(), &token)).await.unwrap().into_inner();
         assert_eq!(listed.nodes.len(), 3);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::House;
+use k8s_openapi::api::core::v1::Pod;
 use mechanic_sandbox::{
     fault_proxy::{Effect, Fault, Requests},
     workloads::Workload,
@@ -29,10 +30,15 @@ impl House {
 async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon_as_it_opens() {
     let house = House::with_nodes(4, 1).await;
     let node = house.node_without_coordinator();
-    house.deploy(&Workload::new("web", 12).spread(), Some(0)).await;
+    let web = Workload::new("web", 12).spread();
+    house.deploy(&web, Some(0)).await;
+    let is_there = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node.name);
+    let held = web.pods(&house.client).await.unwrap().into_iter().filter(is_there).count();
     let event = house.announce_reboot(node);
     house.wait_for_phase(&node.name, "draining").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
+    let blocked = "mechanic_pods_to_leave{reason=\"BlockedForGood\"}";
+    house.shows(&[(blocked, f64::from(u32::try_from(held).unwrap()))]).await;
     let facts = house.referee.verdict().await.facts;
     assert_eq!((facts.evictions_accepted, facts.evictions_refused), (0, 1));
 
@@ -51,6 +57,8 @@ async fn edge_30_a_closed_budget_is_asked_once_for_all_its_pods_and_used_as_soon
             ("mechanic_evictions_total{result=\"budget\"}", 1.0),
             ("mechanic_steps_total{step=\"Cordoned\"}", 1.0),
             ("mechanic_steps_total{step=\"DrainFinished\"}", 1.0),
+            (blocked, 0.0),
+            ("mechanic_notice_to_cordon_seconds_count", 1.0),
             ("mechanic_notice_to_drained_seconds_count", 1.0),
             ("mechanic_left_when_drained_seconds_bucket{le=\"0.0\"}", 0.0),
         ])
