@@ -1,7 +1,10 @@
 //! docs/debugging.md: each of its lines shows what is said of it.
 
+use std::collections::BTreeSet;
+
 use crate::support::House;
 use crate::support::shell::{Shell, lines_of};
+use mechanic_proto::v1::ProbeCoverage;
 use mechanic_sandbox::workloads::Workload;
 use serde_json::{Value, json};
 
@@ -55,4 +58,18 @@ async fn each_line_shows_what_is_said_of_it() {
     house.remove(&event);
     house.wait_released(&node.name).await;
     house.judge().await;
+}
+
+#[test]
+fn the_page_says_of_each_coverage_what_to_look_at() {
+    let page = include_str!("../docs/debugging.md");
+    let (_, table) = page.split_once("| coverage | look at |\n|---|---|\n").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let cells = table.lines().map(|row| row.split('|').nth(1).unwrap());
+    let documented: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let all = (1..).map_while(|number| ProbeCoverage::try_from(number).ok());
+    let all: BTreeSet<_> =
+        all.map(|one| one.as_str_name().strip_prefix("PROBE_COVERAGE_").unwrap()).collect();
+    assert_eq!(documented.len(), all.len(), "each once: {documented:?}");
+    assert_eq!(documented.into_iter().collect::<BTreeSet<_>>(), all);
 }
