@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::manifests::{BUILT, object, of_kind, overlay, own_kustomization};
+use crate::support::manifests::{BUILT, built, object, of_kind, overlay, own_kustomization};
 use serde_json::{Value, json};
 
 fn pod<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -223,4 +223,28 @@ fn components_can_be_combined() {
         let has_none = kind == "Namespace" || kind.starts_with("Cluster");
         assert_eq!(namespace, (!has_none).then_some(&json!("mechanic")), "{object}");
     }
+}
+
+/// Whether Azure's Prometheus reads it can't be seen here; that it is what Microsoft's page asks for can.
+#[test]
+fn the_kustomization_for_azures_prometheus_leaves_nothing_of_the_operators() {
+    let blocks = include_str!("../docs/install.md").split("```yaml\n").skip(1);
+    let mut blocks = blocks.filter_map(|block| block.split("```").next());
+    let own = own_kustomization(blocks.find(|block| block.contains("azmonitoring")).unwrap());
+    let mut made = built(own.path());
+    let monitor = made.iter_mut().find(|object| object["kind"] == "PodMonitor").unwrap();
+    assert_eq!(monitor["apiVersion"], "azmonitoring.coreos.com/v1");
+    let spec = monitor["spec"].as_object_mut().unwrap();
+    let limits = ["labelLimit", "labelNameLengthLimit", "labelValueLengthLimit"].map(|key| spec.remove(key));
+    assert_eq!(limits, [63, 511, 1023].map(|limit| Some(json!(limit))));
+    assert_eq!(
+        monitor["spec"],
+        object(overlay("prometheus-operator"), "PodMonitor", "mechanic-coordinator")["spec"]
+    );
+    assert!(
+        !json!(made).to_string().contains("\"monitoring.coreos.com"),
+        "an object of the operator's is left"
+    );
+    made.retain(|object| object["kind"] != "PodMonitor");
+    assert_eq!(made, overlay("default"));
 }
