@@ -111,7 +111,6 @@ impl Metrics {
         }
     }
 
-    /// As text for Prometheus.
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -169,7 +168,6 @@ impl Metrics {
     }
 }
 
-/// A metric that the registry shows from now on.
 fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric

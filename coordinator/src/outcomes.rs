@@ -44,7 +44,6 @@ pub(crate) enum Outcome {
     NeverStarted,
 }
 
-/// An event that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) node: String,
@@ -53,21 +52,21 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
 }
 
-/// The events that have not ended yet.
+/// Kept in memory only: a next leader judges by the claims, and by what it sees itself.
 #[derive(Default)]
 pub(crate) struct Outcomes {
     nodes: HashMap<String, Courses>,
 }
 
-/// Of one Node.
 #[derive(Default)]
 struct Courses {
     node_uid: String,
+    /// By `EventId`.
     under_way: HashMap<String, Course>,
+    /// The latest at the end.
     ended: VecDeque<String>,
 }
 
-/// What has been seen of one event so far.
 #[derive(Debug)]
 struct Course {
     event_type: EventType,
@@ -164,7 +163,7 @@ impl Courses {
         course.drained = read(&event.drained_at).or_else(was_empty).or(course.drained);
     }
 
-    /// The node's own probe shows it.
+    /// Only what a probe shows is bounded: it may make events up, and what a claim names was worth a write.
     fn shown(&mut self, event: &ScheduledEvent, node: &Node, response: Response, now: Timestamp) {
         if !self.under_way.contains_key(&event.event_id) {
             let is_odd = event.event_id.len() > LONGEST_ID || self.under_way.len() >= MOST;

@@ -113,11 +113,12 @@ pub type Accepted = BTreeMap<String, String>;
 /// What of the settings is not in force as it stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The key, or what else is meant.
+    /// Of the ConfigMap; where there is no ConfigMap, its kind and name.
     pub key: String,
-    /// Why, as a sentence.
+    /// For people, with the nearest name that there is and the line of `policy.yaml`; without a full stop, since what
+    /// holds follows it.
     pub why: String,
-    /// What holds instead.
+    /// Decided key by key: one slip changes nothing of the others.
     pub holds: Holds,
 }
 

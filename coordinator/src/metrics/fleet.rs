@@ -38,7 +38,6 @@ const EVENT_TYPES: [EventType; 6] = [
     EventType::Unknown,
 ];
 
-/// Counters of events by type and outcome.
 type Ended = Family<[(&'static str, &'static str); 2], Counter>;
 
 /// All of it; clones share what they count.
@@ -140,7 +139,7 @@ impl FleetMetrics {
         }
     }
 
-    /// Shows what was decided last.
+    /// Called by a leader only, so it says that, too.
     pub(crate) fn show(&self, fleet: &Fleet, plan: &Plan) {
         self.leader.set(1);
         self.epoch.set(fleet.epoch.try_into().unwrap_or(i64::MAX));
@@ -170,7 +169,6 @@ impl FleetMetrics {
         self.evictions.get_or_create(&[("result", result)]).inc();
     }
 
-    /// An event is over for one node.
     pub(crate) fn ended(&self, event_type: EventType, outcome: &'static str) {
         self.ended.get_or_create(&labels(event_type, outcome)).inc();
     }

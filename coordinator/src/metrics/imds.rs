@@ -45,12 +45,10 @@ impl ImdsMetrics {
         }
     }
 
-    /// A valid poll took so long.
     pub(crate) fn polled(&self, took: Duration) {
         self.polls.observe(took.min(LONGEST).as_secs_f64());
     }
 
-    /// So many polls failed in this way.
     pub(crate) fn failed(&self, kind: PollFailureKind, count: u32) {
         self.failed.get_or_create(&[("kind", label(kind))]).inc_by(count.into());
     }
