@@ -45,6 +45,12 @@ async fn a_batch_goes_on_through_a_rollback_and_an_update_of_the_coordinators() 
 
     // Back to the release before while the first of them are drained, and forth again while the rest is.
     house.wait_for_phase(&batch[0].name, "draining").await;
+    // Events went through another API group there. Who goes back by `kubectl apply` has the rights of that release, too.
+    let role = ["create", "clusterrole", "previous", "--verb=create", "--resource=events.events.k8s.io"];
+    let account = "--serviceaccount=mechanic:mechanic-coordinator";
+    let binding = ["create", "clusterrolebinding", "previous", "--clusterrole=previous", account];
+    house.kubectl_in_mechanic(&role).await;
+    house.kubectl_in_mechanic(&binding).await;
     house.roll_to("previous-coordinator").await;
     house.wait_for_phase(&batch[0].name, "drained").await;
     house.rolled().await;
