@@ -146,10 +146,17 @@ async fn look_into(image: &Image) -> Result<()> {
     }
     let config: serde_json::Value =
         serde_json::from_str(&format!("{{{config}")).context("the image's configuration can't be read")?;
-    let user = &config["config"]["User"];
-    let title = &config["config"]["Labels"]["org.opencontainers.image.title"];
-    if user != "65532:65532" || *title != program {
-        bail!("{} runs as {user} and calls itself {title}", image.name);
+    let (user, labels) = (&config["config"]["User"], &config["config"]["Labels"]);
+    if user != "65532:65532" {
+        bail!("{} runs as {user}", image.name);
+    }
+    // The last two are what a build has that is told nothing.
+    let wanted =
+        [("title", program), ("licenses", "Apache-2.0"), ("version", "dev"), ("revision", "unknown")];
+    let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default();
+    let wrong = wanted.iter().find(|(name, value)| label(name) != *value);
+    if wrong.is_some() || label("description").is_empty() {
+        bail!("{} is labelled {labels}, and wanted is a description and {wanted:?}", image.name);
     }
     Ok(())
 }
