@@ -2,6 +2,7 @@
 //! stands there.
 
 mod budgets;
+mod events;
 mod labels;
 mod nodes;
 mod pods;
@@ -12,8 +13,8 @@ use serde::Deserialize;
 
 pub use budgets::NodeBudget;
 use budgets::WrittenBudgets;
-pub use nodes::EventPolicy;
-use nodes::EventRules;
+pub use events::EventPolicy;
+use events::EventRules;
 use pods::PodRules;
 pub use pods::{Fate, Fates, PodPolicy};
 
@@ -37,7 +38,7 @@ pub struct Policy {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Written {
     /// What is done about events of nodes, where that isn't as usual.
-    #[cfg_attr(test, schemars(with = "Vec<nodes::WrittenEventRule>"))]
+    #[cfg_attr(test, schemars(with = "Vec<events::WrittenEventRule>"))]
     events: EventRules,
     /// Limits for some of the nodes, beside those of the whole cluster. The tightest counts.
     #[cfg_attr(test, schemars(with = "Vec<budgets::WrittenBudget>"))]

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    labels::LabelSelector,
-    nodes::{Nodes, WrittenNodes},
+    nodes::{NodeSelector, Nodes, Pools, Zones},
     rules::{WrittenRules, Wrong, present, value},
 };
 use crate::{config::Amount, fleet::Node};
@@ -23,17 +22,12 @@ pub(super) struct WrittenBudget {
     /// Nodes are counted apart by this. Absent: together.
     #[serde(default, deserialize_with = "present")]
     each: Option<Each>,
-    /// Names of node pools. Absent: all.
-    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
-    #[serde(default, deserialize_with = "present")]
-    pools: Option<Vec<String>>,
-    /// Availability zones, as the label `topology.kubernetes.io/zone` names them. Absent: all.
-    #[cfg_attr(test, schemars(extend("minItems" = 1)))]
-    #[serde(default, deserialize_with = "present")]
-    zones: Option<Vec<String>>,
-    /// Labels of nodes. Absent: all nodes.
-    #[serde(default, deserialize_with = "present")]
-    node_selector: Option<LabelSelector>,
+    #[serde(default)]
+    pools: Pools,
+    #[serde(default)]
+    zones: Zones,
+    #[serde(default)]
+    node_selector: NodeSelector,
     /// How many of them mechanic may hold cordoned at once; a share is rounded up. Absent: any number.
     #[cfg_attr(test, schemars(with = "crate::config::schema::ShareOrNumber"))]
     #[serde(default, deserialize_with = "present")]
@@ -106,7 +100,7 @@ impl NodeBudget {
             max_unavailable_nodes,
         } = written;
         let budget = Self {
-            nodes: Nodes::of(WrittenNodes { pools, zones, node_selector })?,
+            nodes: Nodes::of(pools, zones, node_selector)?,
             max_cordoned: value("maxCordoned", max_cordoned)?,
             max_concurrent_drains: value("maxConcurrentDrains", max_concurrent_drains)?,
             max_unavailable_nodes: value("maxUnavailableNodes", max_unavailable_nodes)?,
