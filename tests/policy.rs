@@ -6,10 +6,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use mechanic_proto::v1::NodeStatus;
-use mechanic_sandbox::workloads::Workload;
+use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
 
-use crate::support::House;
+use crate::support::{House, LONG};
 
 const POLICY: &str = "
 events:
@@ -21,6 +21,11 @@ budgets:
 - name: one-by-one
   pools: [userpool]
   maxConcurrentDrains: 1
+pods:
+- nodeSelector: {matchLabels: {team: light}}
+  unmanaged: Leave
+- nodeSelector: {matchLabels: {team: heavy}}
+  unmanaged: Stay
 optOutLabel: example.com/leave-alone
 ";
 
@@ -51,6 +56,14 @@ async fn each_node_is_handled_by_the_rules_that_are_for_it_and_the_tightest_budg
     house.label(&still.name, "team", "still").await;
     house.label(&calm.name, "team", "calm").await;
     house.label(&alone.name, "example.com/leave-alone", "true").await;
+    house.label(&first.name, "team", "light").await;
+    house.label(&second.name, "team", "heavy").await;
+    let by_hand = [(Workload::new("goes", 1), first), (Workload::new("stays", 1), second)];
+    for (workload, node) in &by_hand {
+        let pod = workload.clone().on_node(&node.name).bare_pod().unwrap();
+        create(&house.client, &pod).await.unwrap();
+        workload.ready(&house.client, 1, LONG).await.unwrap();
+    }
     // Pods that take their time to start hold the first drain for long enough to look at the second.
     let web = Workload::new("web", 14).spread().start_after(std::time::Duration::from_secs(3));
     house.deploy(&web, Some(1)).await;
@@ -77,9 +90,11 @@ async fn each_node_is_handled_by_the_rules_that_are_for_it_and_the_tightest_budg
     };
     let message = house.wait("one waits for the other", look).await;
     assert!(message.contains("1 of at most 1 nodes of budget one-by-one"), "{message}");
-    for node in [first, second] {
-        house.wait_for_phase(&node.name, "drained").await;
+    for (node, left) in [(first, None), (second, Some(1))] {
+        let claim = house.wait_for_phase(&node.name, "drained").await;
+        assert_eq!(claim["podsLeft"].as_u64(), left, "what is started by hand, by the rule for its node");
     }
+    house.wait_told((&by_hand[1].0, "Unmanaged", &["the rule at line 14 of policy.yaml says Stay"])).await;
     for node in [calm, alone] {
         assert_eq!(house.claim(&node.name).await, None, "{}", node.name);
     }

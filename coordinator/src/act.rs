@@ -265,5 +265,6 @@ fn instructions(fleet: &Snapshot, node: &Node, decision: &Decision) -> Instructi
     };
     let claim = story::claim(node).filter(|_| !fleet.config.dry_run);
     let claimed_at = claim.map(|claim| claim.claimed_at.clone());
-    Instructions { order, policy: Arc::clone(&fleet.config.policy), claimed_at, events: event_ids([node]) }
+    let policy = fleet.config.policy.pods.on(node);
+    Instructions { order, policy, claimed_at, events: event_ids([node]) }
 }

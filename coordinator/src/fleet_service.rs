@@ -170,18 +170,11 @@ fn events(node: &Node) -> Vec<EventStatus> {
 
 fn pods(node: &Node) -> Vec<PodStatus> {
     let pods = node.drain.iter().flat_map(|drain| &drain.pods);
-    pods.map(|pod| {
-        let message = if pod.detail.is_empty() {
-            pod.verdict.to_string()
-        } else {
-            format!("{}: {}", pod.verdict, pod.detail)
-        };
-        PodStatus {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            reason: pod.verdict.code().to_string(),
-            message,
-        }
+    pods.map(|pod| PodStatus {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        reason: pod.verdict.code().to_string(),
+        message: pod.message(),
     })
     .collect()
 }

@@ -125,7 +125,7 @@ fn drained(before: Option<&Node>, claim: &Claim) -> String {
     let drain = before.and_then(|before| before.drain.as_ref());
     let stay = drain.iter().flat_map(|drain| &drain.pods).filter(|pod| !pod.verdict.must_leave());
     let stay: Vec<String> =
-        stay.map(|pod| format!("{}/{}: {}", pod.namespace, pod.name, pod.verdict)).collect();
+        stay.map(|pod| format!("{}/{}: {}", pod.namespace, pod.name, pod.message())).collect();
     let stays = if claim.pods_left == 1 { "1 stays".to_owned() } else { format!("{} stay", claim.pods_left) };
     let colon = if stay.is_empty() { "" } else { ": " };
     note::list(&format!("{head}, {stays}{colon}"), "; ", &stay)

@@ -27,7 +27,7 @@ impl House {
             let says_so = |event: &Event| {
                 let name = event.regarding.as_ref().and_then(|on| on.name.as_deref()).unwrap_or_default();
                 let note = event.note.as_deref().unwrap_or_default();
-                name.starts_with(&prefix)
+                (name == workload.name || name.starts_with(&prefix))
                     && event.reason.as_deref() == Some(reason)
                     && parts.iter().all(|part| note.contains(part))
             };

@@ -101,6 +101,15 @@ pub struct BudgetOverPod {
     pub allows_at_once: usize,
 }
 
+impl PodReport {
+    /// What is done with it and why, as a sentence.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let Self { verdict, detail, .. } = self;
+        if detail.is_empty() { verdict.to_string() } else { format!("{verdict}: {detail}") }
+    }
+}
+
 impl Controller {
     /// Other groups have a kind of that name, whose pods are ordinary ones.
     fn is_daemon_set(&self) -> bool {

@@ -15,8 +15,8 @@ pub use budgets::NodeBudget;
 use budgets::WrittenBudgets;
 pub use events::EventPolicy;
 use events::EventRules;
-use pods::PodRules;
-pub use pods::{Fate, Fates, PodPolicy};
+use pods::WrittenPodRules;
+pub use pods::{Fate, Fates, PodPolicy, PodRules};
 
 use crate::{claim::OPT_OUT_LABEL, fleet::Node};
 
@@ -28,7 +28,7 @@ pub struct Policy {
     /// Limits for some of the nodes.
     pub budgets: Vec<NodeBudget>,
     /// What becomes of pods that would lose something by leaving.
-    pub pods: PodPolicy,
+    pub pods: PodRules,
     opt_out_label: Option<String>,
 }
 
@@ -45,7 +45,7 @@ struct Written {
     budgets: WrittenBudgets,
     /// What becomes of pods that would lose something by leaving, where that isn't as usual.
     #[cfg_attr(test, schemars(with = "Vec<pods::WrittenPodRule>"))]
-    pods: PodRules,
+    pods: WrittenPodRules,
     /// A label that opts a node out, beside `mechanic/opt-out`; a value of `false` doesn't.
     #[serde(deserialize_with = "rules::present")]
     opt_out_label: Option<String>,
@@ -100,7 +100,7 @@ impl Policy {
         Ok(Self {
             events: EventPolicy::of(written.events)?,
             budgets: budgets::read(written.budgets)?,
-            pods: PodPolicy::of(written.pods)?,
+            pods: PodRules::of(written.pods)?,
             opt_out_label: written.opt_out_label,
         })
     }
@@ -133,6 +133,6 @@ mod tests {
         let (example, _) = example.split_once("```").unwrap();
         let policy = Policy::parse(example).unwrap();
         assert!(policy.opt_out_label.is_some() && !policy.budgets.is_empty());
-        assert!(policy.events != EventPolicy::default() && policy.pods != PodPolicy::default());
+        assert!(policy.events != EventPolicy::default() && policy.pods != PodRules::default());
     }
 }

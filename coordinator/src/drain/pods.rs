@@ -15,7 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use mechanic_plan::{Departure, Monotonic, Policy, Surroundings, Verdict, classify, first_wave};
+use mechanic_plan::{Departure, Monotonic, PodPolicy, Surroundings, Verdict, classify, first_wave};
 use tokio::time::Instant;
 
 pub(super) use kept::{DrainWaits, Kept, StillThere};
@@ -64,7 +64,7 @@ fn no_sooner(outcome: Option<&Outcome>) -> Duration {
 
 impl Pods {
     pub(super) fn new(leader_pod_uid: String, budgets: Arc<Budgets>) -> Self {
-        let (departure, policy, now) = (Departure::UNKNOWN, Arc::default(), Timestamp::UNIX_EPOCH);
+        let (departure, policy, now) = (Departure::UNKNOWN, PodPolicy::default(), Timestamp::UNIX_EPOCH);
         Self {
             surroundings: Surroundings { leader_pod_uid, departure, policy, now },
             budgets,
@@ -85,7 +85,7 @@ impl Pods {
     }
 
     /// What the pods are to leave for now, by which rules.
-    pub(super) fn leave_for(&mut self, departure: Departure, policy: Arc<Policy>, now: Timestamp) {
+    pub(super) fn leave_for(&mut self, departure: Departure, policy: PodPolicy, now: Timestamp) {
         let surroundings = &mut self.surroundings;
         (surroundings.departure, surroundings.policy, surroundings.now) = (departure, policy, now);
         for tracked in self.by_uid.values_mut() {

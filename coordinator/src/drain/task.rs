@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, Policy};
+use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, PodPolicy};
 use tokio::{
     sync::{broadcast, watch},
     time::Instant,
@@ -66,7 +66,8 @@ pub(crate) struct Drain {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instructions {
     pub(crate) order: DrainOrder,
-    pub(crate) policy: Arc<Policy>,
+    /// Of the node's pods.
+    pub(crate) policy: PodPolicy,
     /// When the node was claimed, where it is and this is no dry run: what keeps pods is told from then on.
     pub(crate) claimed_at: Option<String>,
     /// What the log says it is for.
@@ -113,7 +114,7 @@ impl Drain {
             let run = matches!(order, DrainOrder::Run(_));
             let now = Instant::now();
             if let Some(departure) = self.departure() {
-                let policy = Arc::clone(&self.instructions.borrow().policy);
+                let policy = self.instructions.borrow().policy.clone();
                 lock(&pods).leave_for(departure, policy, clock::now().wall);
             }
             if run && course.evicting_since.is_none() {

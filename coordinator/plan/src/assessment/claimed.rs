@@ -245,9 +245,7 @@ impl Assessment<'_> {
         let blocked: Vec<&PodReport> = drain.pods.iter().filter(|pod| pod.verdict.must_leave()).collect();
         // One that waits for its wave waits for another.
         let first = blocked.iter().min_by_key(|pod| pod.verdict == Verdict::WaitingForWave)?;
-        let PodReport { namespace, name, verdict, detail, .. } = first;
-        let colon = if detail.is_empty() { "" } else { ": " };
-        let first = format!("{namespace}/{name}: {verdict}{colon}{detail}");
+        let first = format!("{}/{}: {}", first.namespace, first.name, first.message());
         Some(Reason::DrainBlocked { pods: blocked.len(), first })
     }
 

@@ -1,13 +1,11 @@
 //! The rules: kubectl's, but what must stay, stays, and the others go.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::{Controller, Pod, PodPhase, Verdict, Wave};
 use crate::{
     decide::Departure,
-    policy::{Fate, Policy},
+    policy::{Fate, PodPolicy},
 };
 
 /// What a pod's fate hangs on beside the pod itself.
@@ -17,8 +15,8 @@ pub struct Surroundings {
     pub leader_pod_uid: String,
     /// What the pods are to leave for.
     pub departure: Departure,
-    /// What people have decided.
-    pub policy: Arc<Policy>,
+    /// What people have decided of the pods of their node.
+    pub policy: PodPolicy,
     /// The time of day.
     pub now: Timestamp,
 }
@@ -26,7 +24,7 @@ pub struct Surroundings {
 /// Decides what a drain does with a pod. `leaving` is the first wave that isn't gone from the node yet.
 ///
 /// What would be lost by leaving, or asks to stay, stays where the machine keeps its disks; where it doesn't, staying
-/// saves nothing. [`Policy`] can say otherwise.
+/// saves nothing. [`PodPolicy`] can say otherwise.
 #[must_use]
 pub fn classify(pod: &Pod, surroundings: &Surroundings, leaving: Wave) -> Verdict {
     let Surroundings { leader_pod_uid, departure, policy, now } = surroundings;
@@ -44,7 +42,7 @@ pub fn classify(pod: &Pod, surroundings: &Surroundings, leaving: Wave) -> Verdic
     } else if pod.came_back {
         return Verdict::CameBack;
     }
-    let fates = policy.pods.fates(pod, departure.worst);
+    let fates = policy.fates(pod, departure.worst);
     let kept_by = [
         (pod.controller.is_none(), fates.unmanaged, Verdict::Unmanaged),
         (pod.empty_dir, fates.empty_dir, Verdict::EmptyDir),
@@ -79,10 +77,10 @@ pub fn first_wave<'a>(pods: impl IntoIterator<Item = &'a Pod>, surroundings: &Su
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
-    use crate::{event::EventType, pods::LastCall};
+    use crate::{event::EventType, fleet::Node, pods::LastCall, policy::Policy, testing::node};
 
     fn departure(worst: EventType) -> Departure {
         Departure { worst, urgent: false, last_call: None }
@@ -91,7 +89,7 @@ mod tests {
     const NOON: &str = "2026-11-26T12:00:00Z";
 
     fn verdict_of(pod: &Pod, departure: Departure, leaving: Wave) -> Verdict {
-        let (policy, now) = (Arc::default(), NOON.parse().unwrap());
+        let (policy, now) = (PodPolicy::default(), NOON.parse().unwrap());
         let surroundings = Surroundings { leader_pod_uid: "leader".into(), departure, policy, now };
         classify(pod, &surroundings, leaving)
     }
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_decides_by_event_type_namespace_and_label_and_the_strictest_word_counts() {
+    fn policy_decides_by_event_type_node_namespace_and_label_and_the_strictest_word_counts() {
         let policy = Policy::parse(
             "pods:
              - events: [Reboot]
@@ -215,16 +213,23 @@ mod tests {
                unmanaged: Leave
                emptyDir: Wait
              - events: [Terminate]
-               unmanaged: Stay",
+               unmanaged: Stay
+             - events: [Redeploy]
+               pools: [batch]
+               zones: [westeurope-1]
+               nodeSelector: {matchLabels: {team: vision}}
+               unmanaged: Wait",
         )
         .unwrap();
-        let policy = Arc::new(policy);
-        let verdict = |pod: &Pod, worst, urgent| {
+        let verdict_on = |node: &Node, pod: &Pod, worst, urgent| {
             let departure = Departure { urgent, ..departure(worst) };
             let (leader_pod_uid, now) = (String::new(), NOON.parse().unwrap());
-            let policy = Arc::clone(&policy);
-            classify(pod, &Surroundings { leader_pod_uid, departure, policy, now }, Wave::Ordinary)
+            let policy = policy.pods.on(node);
+            let surroundings = Surroundings { leader_pod_uid, departure, policy, now };
+            let verdict = classify(pod, &surroundings, Wave::Ordinary);
+            (verdict, surroundings.policy.kept_by(pod, worst, verdict))
         };
+        let verdict = |pod: &Pod, worst, urgent| verdict_on(&node("vm"), pod, worst, urgent).0;
         let unmanaged = Pod { controller: None, ..pod() };
         let with_data = Pod { empty_dir: true, ..unmanaged.clone() };
         let elsewhere = Pod { namespace: "shop".into(), ..unmanaged.clone() };
@@ -240,6 +245,39 @@ mod tests {
         ] {
             assert_eq!(verdict(pod, worst, urgent), expected, "{name}");
         }
+        let on = |pool: &str, zone: &str, team: &str| {
+            let labels = [("topology.kubernetes.io/zone", zone), ("team", team)];
+            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Node { pool: pool.into(), labels: Arc::new(labels.into()), ..node("vm") }
+        };
+        for (node, expected) in [
+            (on("batch", "westeurope-1", "vision"), Verdict::ProtectedForNow),
+            (on("web", "westeurope-1", "vision"), Verdict::Evict),
+            (on("batch", "westeurope-2", "vision"), Verdict::Evict),
+            (on("batch", "westeurope-1", "speech"), Verdict::Evict),
+        ] {
+            assert_eq!(verdict_on(&node, &unmanaged, EventType::Redeploy, false).0, expected, "{node:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_rule_keeps_names_its_line_and_what_is_usual_names_none() {
+        let policy = Policy::parse("pods:\n- emptyDir: Stay\n- unmanaged: Wait\n  annotated: Leave").unwrap();
+        let policy = policy.pods.on(&node("vm"));
+        let orphan = Pod { controller: None, ..pod() };
+        let line = |line, fate| Some(format!("the rule at line {line} of policy.yaml says {fate}"));
+        for (pod, verdict, expected) in [
+            (Pod { empty_dir: true, ..pod() }, Verdict::EmptyDir, line(2, "Stay")),
+            (orphan.clone(), Verdict::ProtectedForNow, line(3, "Wait")),
+            (pod(), Verdict::Evict, None),
+        ] {
+            let now = NOON.parse().unwrap();
+            let (leader_pod_uid, departure) = (String::new(), departure(EventType::Reboot));
+            let surroundings = Surroundings { leader_pod_uid, departure, policy: policy.clone(), now };
+            assert_eq!(classify(&pod, &surroundings, Wave::Ordinary), verdict);
+            assert_eq!(policy.kept_by(&pod, EventType::Reboot, verdict), expected);
+        }
+        assert_eq!(PodPolicy::default().kept_by(&orphan, EventType::Reboot, Verdict::Unmanaged), None);
     }
 
     #[test]

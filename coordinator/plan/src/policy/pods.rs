@@ -1,12 +1,19 @@
-//! Rules for pods that would lose something by leaving: by event type, namespace and label.
+//! Rules for pods that would lose something by leaving: by event type, node, namespace and label.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::{
     labels::{LabelSelector, Labels, is_dns_label},
+    nodes::{NodeSelector, Nodes, Pools, Zones},
     rules::{self, KnownEvent, Named, Rule, WrittenRules, Wrong, present},
 };
-use crate::{event::EventType, pods::Pod};
+use crate::{
+    event::EventType,
+    fleet::Node,
+    pods::{Pod, Verdict},
+};
 
 /// What becomes of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -34,13 +41,19 @@ pub struct Fates {
     pub last_call: bool,
 }
 
-/// The rules, no two of which say different things of one pod.
+/// The rules for pods of all nodes, no two of which say different things of one pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodPolicy {
-    rules: Vec<PodRule>,
+pub struct PodRules {
+    rules: Vec<Arc<PodRule>>,
 }
 
-pub(super) type PodRules = WrittenRules<WrittenPodRule>;
+/// What people have decided of the pods of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodPolicy {
+    rules: Vec<Arc<PodRule>>,
+}
+
+pub(super) type WrittenPodRules = WrittenRules<WrittenPodRule>;
 
 /// What becomes of pods that would lose something by leaving. At least one of `unmanaged`, `emptyDir`, `annotated` and
 /// `lastCall`; what is absent of them stays as it is.
@@ -52,6 +65,12 @@ pub(super) struct WrittenPodRule {
     #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
     events: Option<Vec<KnownEvent>>,
+    #[serde(default)]
+    pools: Pools,
+    #[serde(default)]
+    zones: Zones,
+    #[serde(default)]
+    node_selector: NodeSelector,
     /// Names of namespaces. Absent: all.
     #[cfg_attr(test, schemars(extend("minItems" = 1)))]
     #[serde(default, deserialize_with = "present")]
@@ -78,7 +97,9 @@ pub(super) struct WrittenPodRule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PodRule {
+    line: u64,
     events: Named<EventType>,
+    nodes: Nodes,
     namespaces: Named<String>,
     labels: Labels,
     unmanaged: Option<Fate>,
@@ -87,27 +108,64 @@ struct PodRule {
     last_call: Option<bool>,
 }
 
-impl PodPolicy {
+impl PodRules {
     /// Takes the rules, or says which of them makes no sense.
-    pub(super) fn of(written: PodRules) -> Result<Self, String> {
-        Ok(Self { rules: rules::read(written)? })
+    pub(super) fn of(written: WrittenPodRules) -> Result<Self, String> {
+        Ok(Self { rules: rules::read(written)?.into_iter().map(Arc::new).collect() })
     }
 
     pub(super) fn count(&self) -> usize {
         self.rules.len()
     }
 
+    /// Those that are for the pods of `node`.
+    #[must_use]
+    pub fn on(&self, node: &Node) -> PodPolicy {
+        let rules = self.rules.iter().filter(|rule| rule.nodes.contain(node));
+        PodPolicy { rules: rules.cloned().collect() }
+    }
+}
+
+impl PodPolicy {
     /// What becomes of `pod` on `event`.
     #[must_use]
     pub fn fates(&self, pod: &Pod, event: EventType) -> Fates {
         let mut fates = Fates::usual(event);
-        for rule in self.rules.iter().filter(|rule| rule.matches(pod, event)) {
+        for rule in self.about(pod, event) {
             fates.unmanaged = rule.unmanaged.unwrap_or(fates.unmanaged);
             fates.empty_dir = rule.empty_dir.unwrap_or(fates.empty_dir);
             fates.annotated = rule.annotated.unwrap_or(fates.annotated);
             fates.last_call = rule.last_call.unwrap_or(fates.last_call);
         }
         fates
+    }
+
+    /// The rule that keeps `pod` on `event`, as that verdict has it, where one does: as a sentence.
+    #[must_use]
+    pub fn kept_by(&self, pod: &Pod, event: EventType, verdict: Verdict) -> Option<String> {
+        let says = |rule: &PodRule| match verdict {
+            Verdict::Unmanaged => rule.unmanaged,
+            Verdict::EmptyDir => rule.empty_dir,
+            Verdict::Protected => rule.annotated,
+            Verdict::ProtectedForNow => {
+                let mut said = [
+                    rule.unmanaged.filter(|_| pod.controller.is_none()),
+                    rule.empty_dir.filter(|_| pod.empty_dir),
+                    rule.annotated.filter(|_| pod.asks_to_stay),
+                ]
+                .into_iter()
+                .flatten();
+                said.find(|fate| *fate == Fate::Wait)
+            }
+            _ => None,
+        };
+        self.about(pod, event).find_map(|rule| {
+            says(rule).map(|fate| format!("the rule at line {} of policy.yaml says {fate:?}", rule.line))
+        })
+    }
+
+    fn about(&self, pod: &Pod, event: EventType) -> impl Iterator<Item = &PodRule> {
+        self.rules.iter().map(Arc::as_ref).filter(move |rule| rule.matches(pod, event))
     }
 }
 
@@ -131,13 +189,25 @@ impl PodRule {
 
 impl Rule for PodRule {
     type Written = WrittenPodRule;
-    const APART_BY: &'static str = "events, namespaces or labels";
+    const APART_BY: &'static str = "events, pools, zones, namespaces or labels";
 
-    fn of(written: WrittenPodRule, _: u64) -> Result<Self, Wrong> {
-        let WrittenPodRule { events, namespaces, pod_selector, unmanaged, empty_dir, annotated, last_call } =
-            written;
+    fn of(written: WrittenPodRule, line: u64) -> Result<Self, Wrong> {
+        let WrittenPodRule {
+            events,
+            pools,
+            zones,
+            node_selector,
+            namespaces,
+            pod_selector,
+            unmanaged,
+            empty_dir,
+            annotated,
+            last_call,
+        } = written;
         let rule = Self {
+            line,
             events: Named::of(events)?,
+            nodes: Nodes::of(pools, zones, node_selector)?,
             namespaces: Named::of(namespaces)?,
             labels: pod_selector.map(Labels::of).transpose()?.unwrap_or_default(),
             unmanaged,
@@ -161,6 +231,7 @@ impl Rule for PodRule {
 
     fn is_apart_from(&self, other: &Self) -> bool {
         self.events.is_apart_from(&other.events)
+            || self.nodes.are_apart_from(&other.nodes)
             || self.namespaces.is_apart_from(&other.namespaces)
             || self.labels.are_apart(&other.labels)
     }
@@ -191,6 +262,10 @@ mod tests {
             ("pods:\n- events: []\n  emptyDir: Stay", &["line 2", "empty list"]),
             ("pods:\n- events:\n  emptyDir: Stay", &["line"]),
             ("pods:\n- namespaces:\n  unmanaged: Leave", &["line"]),
+            ("pods:\n- pools:\n  unmanaged: Leave", &["line 2"]),
+            ("pods:\n- zones: []\n  unmanaged: Leave", &["line 2", "empty list"]),
+            ("pods:\n- pools: [a b]\n  unmanaged: Leave", &["line 2", "`a b`"]),
+            ("pods:\n- nodeSelektor: {}\n  unmanaged: Leave", &["line 2", "; `nodeSelector` may be meant"]),
             ("pods:\n- podSelector:\n  unmanaged: Leave", &["line"]),
             ("pods:\n- podSelector: {matchLabels: }\n  unmanaged: Leave", &["line"]),
             ("pods:\n- namespaces: [Batch]\n  unmanaged: Stay", &["line 2", "`Batch`"]),
@@ -204,7 +279,11 @@ mod tests {
             ),
             (
                 "pods:\n- emptyDir: Stay\n- namespaces: [a]\n  emptyDir: Leave",
-                &["line 2", "line 3", "`emptyDir`"],
+                &["line 2", "line 3", "`emptyDir`", "pools, zones"],
+            ),
+            (
+                "pods:\n- pools: [a]\n  emptyDir: Stay\n- zones: [b]\n  emptyDir: Leave",
+                &["line 2", "line 4", "`emptyDir`"],
             ),
         ] {
             let refusal = Policy::parse(text).unwrap_err();
@@ -224,6 +303,9 @@ mod tests {
         for apart in [
             "pods: [{events: [Reboot], emptyDir: Stay}, {events: [Freeze], emptyDir: Leave}]",
             "pods: [{namespaces: [a], emptyDir: Stay}, {namespaces: [b], emptyDir: Leave}]",
+            "pods: [{pools: [a], emptyDir: Stay}, {pools: [b], emptyDir: Leave}]",
+            "pods: [{zones: [a], emptyDir: Stay}, {zones: [b], emptyDir: Leave}]",
+            "pods: [{nodeSelector: {matchLabels: {a: x}}, emptyDir: Stay}, {nodeSelector: {matchLabels: {a: y}}, emptyDir: Leave}]",
             "pods: [{namespaces: [a], emptyDir: Stay}, {emptyDir: Stay, unmanaged: Leave}]",
             "pods:
              - {podSelector: {matchLabels: {keep: yes}}, emptyDir: Stay}

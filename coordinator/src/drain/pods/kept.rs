@@ -131,11 +131,11 @@ mod tests {
 
     use jiff::Timestamp;
     use k8s_openapi::api::core::v1::Pod as ApiPod;
-    use mechanic_plan::{Departure, DrainStage, EventType};
+    use mechanic_plan::{Departure, DrainStage, EventType, Node, PodPolicy, Policy};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::drain::answer::Outcome;
+    use crate::{drain::answer::Outcome, testing};
 
     fn pods(metadata: &Value) -> (Pods, ApiPod) {
         let mut pod =
@@ -146,7 +146,7 @@ mod tests {
         let pod = serde_json::from_value(pod).unwrap();
         let mut pods = Pods::new(String::new(), Arc::default());
         let departure = Departure { worst: EventType::Reboot, ..Departure::UNKNOWN };
-        pods.leave_for(departure, Arc::default(), Timestamp::UNIX_EPOCH);
+        pods.leave_for(departure, PodPolicy::default(), Timestamp::UNIX_EPOCH);
         pods.apply(&pod);
         (pods, pod)
     }
@@ -226,6 +226,20 @@ mod tests {
         assert_eq!(told(&mut stops, Instant::now() + grace), []);
         let told = told(&mut stops, Instant::now() + grace + TOLD_AFTER);
         assert!(told[0].0 == Verdict::Terminating && told[0].1.contains("asked to be gone"), "{told:?}");
+    }
+
+    #[test]
+    fn where_a_rule_keeps_a_pod_its_line_is_told() {
+        let (mut pods, _) = pods(&json!({}));
+        let policy = Policy::parse("pods:\n- pools: [held]\n  unmanaged: Wait").unwrap();
+        for (pool, expected) in [("", ""), ("held", "the rule at line 2 of policy.yaml says Wait")] {
+            let policy = policy.pods.on(&Node { pool: pool.into(), ..testing::node() });
+            let departure = Departure { worst: EventType::Reboot, ..Departure::UNKNOWN };
+            pods.leave_for(departure, policy, Timestamp::UNIX_EPOCH);
+            let told = told(&mut pods, Instant::now() + Duration::from_mins(1));
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0].1, expected);
+        }
     }
 
     #[test]

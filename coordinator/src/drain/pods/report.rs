@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mechanic_plan::{BudgetOverPod, DrainProgress, DrainStage, Pod, PodReport, Verdict};
+use mechanic_plan::{BudgetOverPod, DrainProgress, DrainStage, Pod, PodReport, Surroundings, Verdict};
 use tokio::time::Instant;
 
 use super::{Pods, Tracked};
@@ -38,6 +38,7 @@ impl Pods {
 
     fn reports(&mut self, tries: bool, now: Instant) -> Vec<PodReport> {
         let judge = self.judge();
+        let Surroundings { policy, departure, .. } = &self.surroundings;
         let mut behind = HashSet::new();
         let report = |tracked: &Tracked| {
             let Pod { namespace, name, grace, .. } = tracked.pod.clone();
@@ -58,7 +59,9 @@ impl Pods {
                     (Verdict::LastCall, tracked.last_call.refused.clone().unwrap_or_default())
                 }
                 Verdict::Terminating => (Verdict::Terminating, tracked.ending.clone().unwrap_or_default()),
-                verdict => (verdict, String::new()),
+                verdict => {
+                    (verdict, policy.kept_by(&tracked.pod, departure.worst, verdict).unwrap_or_default())
+                }
             };
             let budget = match budgets.as_slice() {
                 [now] => Some(BudgetOverPod {

@@ -16,7 +16,7 @@ fn behind(budgets: Arc<Budgets>) -> Pods {
 }
 
 fn leave_for(pods: &mut Pods, departure: Departure) {
-    pods.leave_for(departure, Arc::default(), Timestamp::UNIX_EPOCH);
+    pods.leave_for(departure, PodPolicy::default(), Timestamp::UNIX_EPOCH);
 }
 
 fn pod(name: &str, uid: &str) -> ApiPod {
@@ -339,7 +339,7 @@ fn what_a_budget_holds_gets_its_last_call_once_when_its_grace_no_longer_fits() {
     let last_call = Some(mechanic_plan::LastCall::Before(at(100)));
     let leave_at = |pods: &mut Pods, seconds| {
         let departure = Departure { worst: EventType::Terminate, urgent: true, last_call };
-        pods.leave_for(departure, Arc::default(), at(seconds));
+        pods.leave_for(departure, PodPolicy::default(), at(seconds));
     };
     let now = Instant::now();
     leave_at(&mut pods, 60);

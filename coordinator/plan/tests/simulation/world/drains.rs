@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -107,7 +106,7 @@ impl World {
         let leaving = self.first_wave(number, drain);
         for id in self.machines[number].pods.clone() {
             let waits = drain.retry_at.get(&id).is_some_and(|at| *at > self.time);
-            let verdict = classify(&self.pod_as_seen(id), &self.surroundings(drain), leaving);
+            let verdict = classify(&self.pod_as_seen(id), &self.surroundings(number, drain), leaving);
             if drain.evicted.contains(&id) {
                 continue;
             }
@@ -138,7 +137,7 @@ impl World {
         let listed = self.time >= drain.lists_at;
         let ids = &self.machines[number].pods;
         let leaving = self.first_wave(number, drain);
-        let report = |id: &PodId| self.report(*id, drain, leaving);
+        let report = |id: &PodId| self.report(number, *id, drain, leaving);
         let pods: Vec<PodReport> = if listed { ids.iter().map(report).collect() } else { Vec::new() };
         let evicted = ids.iter().filter(|id| drain.evicted.contains(id)).count();
         let terminating = pods.iter().filter(|pod| pod.verdict == Verdict::Terminating).count();
@@ -173,20 +172,20 @@ impl World {
     /// The first wave that isn't gone yet.
     fn first_wave(&self, number: usize, drain: &Drain) -> Wave {
         let pods: Vec<Pod> = self.machines[number].pods.iter().map(|id| self.pod_as_seen(*id)).collect();
-        first_wave(&pods, &self.surroundings(drain))
+        first_wave(&pods, &self.surroundings(number, drain))
     }
 
-    fn surroundings(&self, drain: &Drain) -> Surroundings {
-        let (departure, policy) = (drain.departure, Arc::clone(&self.fleet.config.policy));
+    fn surroundings(&self, number: usize, drain: &Drain) -> Surroundings {
+        let (departure, policy) = (drain.departure, self.fleet.config.policy.pods.on(self.node(number)));
         Surroundings { leader_pod_uid: String::new(), departure, policy, now: self.clock().wall }
     }
 
-    fn report(&self, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
+    fn report(&self, number: usize, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {
         let pod = self.pod_as_seen(id);
         let budget = self.budget_over(id);
         let is_ready = self.pods[id.0].state == PodState::Ready;
         let holdup = Holdup::of(is_ready, &budget).filter(|_| !drain.evicted.contains(&id));
-        let (verdict, detail) = match (classify(&pod, &self.surroundings(drain), leaving), holdup) {
+        let (verdict, detail) = match (classify(&pod, &self.surroundings(number, drain), leaving), holdup) {
             (Verdict::Evict, Some(holdup)) => (holdup.verdict(), holdup.to_string()),
             (verdict, _) => (verdict, String::new()),
         };
