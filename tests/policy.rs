@@ -9,7 +9,7 @@ use mechanic_proto::v1::NodeStatus;
 use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
 
-use crate::support::{House, LONG};
+use crate::support::{House, LONG, kill};
 
 const POLICY: &str = "
 events:
@@ -110,5 +110,40 @@ async fn each_node_is_handled_by_the_rules_that_are_for_it_and_the_tightest_budg
     for node in [still, calm, alone, first, second] {
         house.wait_released(&node.name).await;
     }
+    house.judge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_names_no_node_is_accepted_and_told_once_with_the_name_that_may_be_meant() {
+    let house = House::with_nodes(3, 1).await;
+    let token = house.viewer().await;
+    assert_eq!(house.listed_after(0, &token).await.unmatched_rules, []);
+    let rule = "events:\n- pools: [usrepool]\n  respond: Cordon\n";
+    let slip = "no node is in pool `usrepool`; `userpool` may be meant";
+    house.configure(json!({"policy.yaml": rule})).await;
+    let told = async || house.told_of_settings("RuleUnmatched").await;
+    let first = house.wait("the slip is told", async || told().await.pop()).await;
+    assert!(first.contains("line 2 of policy.yaml") && first.contains(slip), "{first}");
+    let leader = house.leader().await;
+    assert_eq!(house.logs_of(&leader).matches(slip).count(), 1, "{}", house.logs_of(&leader));
+
+    // A next leader has the same to say, and says it where it is asked, and in its own log.
+    kill(leader.pid.unwrap());
+    let listed = house.listed_after(1, &token).await;
+    assert_eq!((listed.refused_settings.len(), listed.unmatched_rules.len()), (0, 1));
+    assert_eq!((listed.unmatched_rules[0].line, &listed.unmatched_rules[0].message), (2, &first));
+    let next = house.leader().await;
+    house.wait("it is logged", async || house.logs_of(&next).contains(slip).then_some(())).await;
+    assert_eq!(told().await, [first], "once, whoever leads");
+
+    house.configure(json!({"policy.yaml": rule.replace("usrepool", "userpool")})).await;
+    let mended = async || house.listed_after(1, &token).await.unmatched_rules.is_empty().then_some(());
+    house.wait("the rule has its nodes", mended).await;
+    // It is in force: its nodes are cordoned, and nothing is moved.
+    let node = house.node_without_coordinator();
+    let event = house.announce_reboot(node);
+    house.wait_for_reason(&node.name, &token, "CordonedOnly").await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
     house.judge().await;
 }

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{House, LONG, kill, with_token};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
+use crate::support::{House, LONG, kill};
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
-use mechanic_proto::v1::{ListNodesRequest, fleet_service_client::FleetServiceClient};
 use mechanic_sandbox::install::PodProcess;
 use mechanic_sandbox::workloads::{Workload, create};
 use serde_json::json;
@@ -34,11 +33,7 @@ impl House {
 
     /// What the Events on the ConfigMap say.
     async fn refusals(&self) -> Vec<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), "mechanic");
-        let events = events.list(&ListParams::default()).await.unwrap();
-        let refused =
-            events.items.into_iter().filter(|event| event.reason.as_deref() == Some("SettingRefused"));
-        refused.filter_map(|event| event.message).collect()
+        self.told_of_settings("SettingRefused").await
     }
 
     /// Has a coordinator say something that is for debugging only, and tells whether it is in its log.
@@ -247,14 +242,7 @@ async fn rules_that_people_write_decide_on_pods_and_one_that_makes_no_sense_chan
     // A next leader has the same to say, and says it where it is asked only.
     kill(leader.pid.unwrap());
     let token = house.viewer().await;
-    let listed = async || {
-        let address = format!("{}:7443", house.leader().await.ip);
-        let mut fleet = FleetServiceClient::new(house.installation.connect(address).await.ok()?);
-        let listed =
-            fleet.list_nodes(with_token(ListNodesRequest::default(), &token)).await.ok()?.into_inner();
-        (listed.epoch > 1).then_some(listed.refused_settings)
-    };
-    let refused = house.wait("the next leader lists them", listed).await;
+    let refused = house.listed_after(1, &token).await.refused_settings;
     assert_eq!(
         refused.iter().map(|setting| setting.key.as_str()).collect::<Vec<_>>(),
         ["max-cordned", "policy.yaml"]

@@ -1,6 +1,7 @@
 //! From the plan to effects: starts writes and drains that it asks for, stops drains that it doesn't.
 
 mod effects;
+mod settings;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,9 +9,8 @@ use std::{
 };
 
 pub(crate) use effects::Effects;
-use mechanic_plan::{
-    Accepted, Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan, Refusal,
-};
+use mechanic_plan::{Decision, DrainOrder, DrainStage, Fleet as Snapshot, Node, NodeWrite, Plan};
+use settings::SettingsTold;
 use tokio::{
     sync::watch,
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -21,7 +21,7 @@ use crate::{
     drain::{Drain, DrainTarget, Instructions},
     dry_run::DryRun,
     events::{Subject, Telling},
-    fleet::{Fleet, FleetState, SETTINGS, Settings},
+    fleet::Fleet,
     log::event_ids,
     metrics::FleetMetrics,
     outcomes::Outcomes,
@@ -39,10 +39,7 @@ pub(crate) struct Act {
     story: Story,
     outcomes: Outcomes,
     dry_run: DryRun,
-    /// The settings whose keeping was begun last.
-    kept: Option<Accepted>,
-    /// The refused settings that were told of last.
-    refused: Vec<Refusal>,
+    settings: SettingsTold,
 }
 
 enum Purpose {
@@ -68,8 +65,7 @@ impl Act {
             story: Story::default(),
             outcomes: Outcomes::default(),
             dry_run: DryRun::default(),
-            kept: None,
-            refused: Vec::new(),
+            settings: SettingsTold::default(),
         }
     }
 
@@ -146,11 +142,7 @@ impl Act {
 
     /// Starts what the plan asks for and doesn't run yet. In a dry run it only looks.
     pub(crate) fn start(&mut self, fleet: &Snapshot, plan: &Plan) {
-        let Settings { accepted, refused, config_map, .. } = self.effects.fleet.read(FleetState::settings);
-        self.keep_settings(accepted);
-        if !fleet.config.dry_run {
-            self.tell_refused_settings(refused, config_map);
-        }
+        self.keep_and_tell_settings(fleet);
         self.story.retain(|name| plan.contains_key(name));
         self.dry_run.retain(|name| fleet.config.dry_run && plan.contains_key(name));
         let (epoch, now) = (fleet.epoch, clock::now().wall);
@@ -227,27 +219,6 @@ impl Act {
             let subject = Subject::Node { name: &name, uid: &uid };
             effects.events.publish(subject, telling).await;
         });
-    }
-
-    /// A next leader must not fall back on older settings than these.
-    fn keep_settings(&mut self, accepted: Accepted) {
-        if self.kept.as_ref() != Some(&accepted) {
-            self.kept = Some(accepted.clone());
-            let effects = Arc::clone(&self.effects);
-            self.spawn(Purpose::Other, async move { effects.keep(&accepted).await });
-        }
-    }
-
-    fn tell_refused_settings(&mut self, refused: Vec<Refusal>, config_map: Option<String>) {
-        let Some(uid) = config_map.filter(|_| refused != self.refused) else { return };
-        for telling in story::of_refused_settings(&uid, &refused) {
-            let (effects, uid) = (Arc::clone(&self.effects), uid.clone());
-            self.spawn(Purpose::Other, async move {
-                let subject = Subject::ConfigMap { namespace: &effects.namespace, name: SETTINGS, uid: &uid };
-                effects.events.publish(subject, telling).await;
-            });
-        }
-        self.refused = refused;
     }
 
     fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {

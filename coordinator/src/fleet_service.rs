@@ -8,8 +8,8 @@ use futures::{StreamExt, stream::BoxStream};
 use mechanic_plan::{ClaimOnNode, Coverage, Decision, Node, Phase, Reason};
 use mechanic_proto::v1::{
     EventStatus, ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse, NodePhase,
-    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, RefusedSetting, WatchObservationsRequest,
-    WatchObservationsResponse, fleet_service_server::FleetService,
+    NodeStatus, NodeWarning, PodStatus, ProbeCoverage, RefusedSetting, UnmatchedRule,
+    WatchObservationsRequest, WatchObservationsResponse, fleet_service_server::FleetService,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -61,6 +61,9 @@ impl FleetService for FleetReader {
             .into_iter()
             .map(|refusal| RefusedSetting { reason: refusal.to_string(), key: refusal.key })
             .collect();
+        let unmatched = decided.fleet.unmatched_rules().into_iter();
+        let unmatched_rules =
+            unmatched.map(|rule| UnmatchedRule { message: rule.to_string(), line: rule.line }).collect();
         let config = &decided.fleet.config;
         Ok(Response::new(ListNodesResponse {
             nodes,
@@ -68,6 +71,7 @@ impl FleetService for FleetReader {
             paused: config.paused,
             dry_run: config.dry_run,
             refused_settings,
+            unmatched_rules,
         }))
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode, Refusal};
+use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode};
 
 use crate::{events::Telling, note};
 
@@ -206,21 +206,4 @@ fn of_reason(reason: &Reason, place: &str) -> Option<Telling> {
         key: None,
         place: place.to_owned(),
     })
-}
-
-/// That these keys of the ConfigMap are refused: told once, whichever leader tells it.
-pub(crate) fn of_refused_settings(config_map_uid: &str, refused: &[Refusal]) -> Vec<Telling> {
-    let telling = |refusal: &Refusal| {
-        let note = format!("{}: {refusal}", refusal.key);
-        let mut once = DefaultHasher::new();
-        (config_map_uid, &note).hash(&mut once);
-        Telling {
-            code: ReasonCode::SettingRefused,
-            note,
-            warning: true,
-            key: Some(once.finish()),
-            place: String::new(),
-        }
-    };
-    refused.iter().map(telling).collect()
 }

@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Arc, time::Dur
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use mechanic_proto::v1::{ExplainNodeRequest, ExplainNodeResponse, fleet_service_client::FleetServiceClient};
+use mechanic_proto::v1::{
+    ExplainNodeRequest, ExplainNodeResponse, ListNodesRequest, ListNodesResponse,
+    fleet_service_client::FleetServiceClient,
+};
 use mechanic_sandbox::{
     azure::Event,
     fault_proxy::FaultProxy,
@@ -202,6 +205,17 @@ impl House {
         let pod = self.installation.probe_on(&node.name).unwrap().pod;
         let bound = format!("--bound-object-name={pod}");
         self.token("mechanic-probe", &[AUDIENCE, "--bound-object-kind=Pod", &bound]).await
+    }
+
+    /// What a leader later than that epoch lists.
+    pub(crate) async fn listed_after(&self, epoch: u64, token: &str) -> ListNodesResponse {
+        let listed = async || {
+            let address = format!("{}:7443", self.leader().await.ip);
+            let mut fleet = FleetServiceClient::new(self.installation.connect(address).await.ok()?);
+            let listed = fleet.list_nodes(with_token(ListNodesRequest::default(), token)).await;
+            Some(listed.ok()?.into_inner()).filter(|listed| listed.epoch > epoch)
+        };
+        self.wait("the leader lists the nodes", listed).await
     }
 
     /// A node, as the leader explains it.

@@ -1,4 +1,4 @@
-//! What mechanic tells on pods, as Kubernetes Events.
+//! What mechanic tells on pods and of the settings, as Kubernetes Events.
 
 use std::collections::HashMap;
 
@@ -8,6 +8,14 @@ use kube::{Api, api::ListParams};
 use super::{Expected, House};
 
 impl House {
+    /// What the Events on the settings with that reason say.
+    pub(crate) async fn told_of_settings(&self, reason: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), "mechanic");
+        let events = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+        let told = events.filter(|event| event.reason.as_deref() == Some(reason));
+        told.filter_map(|event| event.note).collect()
+    }
+
     /// All Events of mechanic's on pods.
     async fn told_on_pods(&self) -> Vec<Event> {
         let events: Api<Event> = Api::all(self.client.clone());

@@ -8,6 +8,7 @@ use crate::{
     event::{EventType, ScheduledEvent},
     identity::VmReference,
     pods::{PodReport, Verdict},
+    policy::UnmatchedRule,
     response::Response,
     time::Monotonic,
 };
@@ -26,6 +27,12 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// The rules that name what none of the nodes has.
+    #[must_use]
+    pub fn unmatched_rules(&self) -> Vec<UnmatchedRule> {
+        self.config.policy.unmatched(&self.nodes.values().map(Arc::as_ref).collect::<Vec<_>>())
+    }
+
     /// What is done about `event` of `node`.
     pub(crate) fn response(&self, node: &Node, event: &ScheduledEvent) -> Response {
         self.config.policy.events.response(node, event)

@@ -47,7 +47,7 @@ pub use pods::{
     BudgetOverPod, Controller, LastCall, Pod, PodPhase, PodReport, Surroundings, Verdict, Wave, classify,
     first_wave,
 };
-pub use policy::{EventPolicy, Fate, Fates, NodeBudget, PodPolicy, PodRules, Policy};
+pub use policy::{EventPolicy, Fate, Fates, NodeBudget, PodPolicy, PodRules, Policy, UnmatchedRule};
 pub use reason::{Reason, ReasonCode};
 pub use response::{Handling, Response};
 pub use succession::{Standby, Succession, succession};

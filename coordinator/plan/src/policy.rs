@@ -8,6 +8,7 @@ mod nodes;
 mod pods;
 mod rules;
 mod slip;
+mod unmatched;
 
 use serde::Deserialize;
 
@@ -17,6 +18,7 @@ pub use events::EventPolicy;
 use events::EventRules;
 use pods::WrittenPodRules;
 pub use pods::{Fate, Fates, PodPolicy, PodRules};
+pub use unmatched::UnmatchedRule;
 
 use crate::{claim::OPT_OUT_LABEL, fleet::Node};
 
@@ -107,9 +109,9 @@ impl Policy {
 
     /// How many rules it has; a budget is one, and so is the label.
     pub(crate) fn count(&self) -> usize {
-        self.events.count()
+        self.events.nodes().count()
             + self.budgets.len()
-            + self.pods.count()
+            + self.pods.nodes().count()
             + usize::from(self.opt_out_label.is_some())
     }
 

@@ -11,7 +11,7 @@ pub(super) fn no_such_key(key: &str) -> String {
 }
 
 /// The end of a sentence about a word that is none of `names`: the one that is most like it, if one is.
-pub(crate) fn may_be_meant(word: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+pub(crate) fn may_be_meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let word = word.to_lowercase();
     let alike = |name: &str| strsim::normalized_damerau_levenshtein(&word, &name.to_lowercase());
     let nearest = names.into_iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));

@@ -48,8 +48,9 @@ pub(super) struct WrittenBudget {
 pub struct NodeBudget {
     /// By which reasons name it; no other has it.
     pub name: String,
+    pub(super) line: u64,
+    pub(super) nodes: Nodes,
     each: Option<Each>,
-    nodes: Nodes,
     /// How many of them mechanic may hold cordoned at once; a share is rounded up.
     pub max_cordoned: Option<Amount>,
     /// How many of them may be drained at once; a share is rounded down.
@@ -88,7 +89,7 @@ impl NodeBudget {
         }
     }
 
-    fn of(written: WrittenBudget) -> Result<Self, Wrong> {
+    fn of(written: WrittenBudget, line: u64) -> Result<Self, Wrong> {
         let WrittenBudget {
             name,
             each,
@@ -100,6 +101,7 @@ impl NodeBudget {
             max_unavailable_nodes,
         } = written;
         let budget = Self {
+            line,
             nodes: Nodes::of(pools, zones, node_selector)?,
             max_cordoned: value("maxCordoned", max_cordoned)?,
             max_concurrent_drains: value("maxConcurrentDrains", max_concurrent_drains)?,
@@ -123,7 +125,7 @@ pub(super) fn read(written: WrittenBudgets) -> Result<Vec<NodeBudget>, String> {
     let mut budgets: Vec<NodeBudget> = Vec::with_capacity(written.len());
     for written in written {
         let line = written.referenced.line();
-        let budget = NodeBudget::of(written.value).map_err(|wrong| wrong.at(line))?;
+        let budget = NodeBudget::of(written.value, line).map_err(|wrong| wrong.at(line))?;
         if budget.name.is_empty() || budgets.iter().any(|other| other.name == budget.name) {
             return Err(format!("line {line}: a budget needs a name that no other has"));
         }

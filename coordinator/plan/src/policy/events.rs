@@ -97,8 +97,9 @@ impl EventPolicy {
         Ok(Self { rules: rules::read(written)? })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.rules.len()
+    /// For which nodes each rule is, with its line.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (u64, &Nodes)> {
+        self.rules.iter().map(|rule| (rule.line, &rule.nodes))
     }
 
     /// What is done about `event` of `node`.

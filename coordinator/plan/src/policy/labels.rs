@@ -56,7 +56,7 @@ pub(super) struct Labels(BTreeMap<String, Values>);
 
 /// The values that a label may have; `None` is that there is no such label.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Values {
+pub(super) enum Values {
     Only(BTreeSet<Option<String>>),
     AllBut(BTreeSet<Option<String>>),
 }
@@ -104,6 +104,11 @@ impl Labels {
         Ok(())
     }
 
+    /// What is demanded of each label.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&String, &Values)> {
+        self.0.iter()
+    }
+
     /// Whether what has these labels matches.
     pub(super) fn match_all(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|(key, values)| values.contain(labels.get(key)))
@@ -146,7 +151,16 @@ pub(super) fn is_dns_label(name: &str) -> bool {
 }
 
 impl Values {
-    fn contain(&self, value: Option<&String>) -> bool {
+    /// Those that are asked for one by one.
+    pub(super) fn named(&self) -> impl Iterator<Item = &String> {
+        let only = match self {
+            Self::Only(only) => Some(only),
+            Self::AllBut(_) => None,
+        };
+        only.into_iter().flatten().flatten()
+    }
+
+    pub(super) fn contain(&self, value: Option<&String>) -> bool {
         match self {
             Self::Only(only) => only.contains(&value.cloned()),
             Self::AllBut(but) => !but.contains(&value.cloned()),

@@ -29,9 +29,9 @@ pub(super) struct NodeSelector(#[serde(deserialize_with = "present")] Option<Lab
 /// Which nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Nodes {
-    pools: Named<String>,
-    zones: Named<String>,
-    labels: Labels,
+    pub(super) pools: Named<String>,
+    pub(super) zones: Named<String>,
+    pub(super) labels: Labels,
 }
 
 impl Nodes {

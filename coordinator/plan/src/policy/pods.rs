@@ -114,8 +114,9 @@ impl PodRules {
         Ok(Self { rules: rules::read(written)?.into_iter().map(Arc::new).collect() })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.rules.len()
+    /// For the pods of which nodes each rule is, with its line.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (u64, &Nodes)> {
+        self.rules.iter().map(|rule| (rule.line, &rule.nodes))
     }
 
     /// Those that are for the pods of `node`.

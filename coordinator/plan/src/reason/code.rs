@@ -52,6 +52,7 @@ pub enum ReasonCode {
     ProofOverdue,
     // About the settings.
     SettingRefused,
+    RuleUnmatched,
     // What is done with a pod.
     Evict,
     WaitingForWave,
