@@ -158,7 +158,7 @@ fn a_former_leader_writes_only_what_was_on_its_way() {
     let after_change = |received: f64, answered: f64, stalls: bool| {
         let mut run = released(honest(), 34.0);
         run.lease(40.0, OTHER);
-        let write = asked(answered, Some(LEADER), "create", "events", "an-event");
+        let write = asked(answered, Some(LEADER), "patch", "nodes", "n2");
         run.request(answered, Request { received: at(received), ..write });
         let promises = Promises { api_server_stalls: stalls, ..promises() };
         judge(&run.history, &promises)
@@ -167,6 +167,25 @@ fn a_former_leader_writes_only_what_was_on_its_way() {
     assert_eq!((in_flight.broken(), in_flight.facts.in_flight_at_change), (vec![], 1));
     assert_eq!(after_change(40.5, 41.0, false).broken(), [Check::NotTheLeader]);
     assert_eq!(after_change(40.5, 41.0, true).broken(), []);
+}
+
+#[test]
+fn an_event_that_comes_late_explains_and_changes_nothing_but_a_former_leader_goes_on_with_none() {
+    let told_late = |count: usize, followed: bool| {
+        let mut run = released(honest(), 34.0);
+        if followed {
+            run.lease(40.0, OTHER);
+        }
+        for number in 0..count {
+            let write = asked(50.0, Some(LEADER), "create", "events", &format!("event-{number}"));
+            run.request(50.0, write);
+        }
+        run.verdict().broken()
+    };
+    for followed in [true, false] {
+        assert_eq!(told_late(10, followed), [], "followed: {followed}");
+        assert_eq!(told_late(11, followed), [Check::NotTheLeader], "followed: {followed}");
+    }
 }
 
 #[test]
