@@ -61,7 +61,7 @@ pub struct Node {
     pub pool: String,
     /// Its labels, for rules that name some.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// The label [`OPT_OUT_LABEL`](crate::OPT_OUT_LABEL) opts it out; [`Policy::opts_out`](crate::Policy::opts_out)
+    /// The label [`OPT_OUT_LABEL`](crate::OPT_OUT_LABEL) opts it out; [`Policy::opted_out_by`](crate::Policy::opted_out_by)
     /// knows of others.
     pub opted_out: bool,
     /// `spec.unschedulable`.
