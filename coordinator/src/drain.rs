@@ -6,6 +6,7 @@ mod clean_lists;
 mod evict;
 mod last_call;
 mod pod_view;
+mod pod_watch;
 mod pods;
 mod slowdown;
 mod task;

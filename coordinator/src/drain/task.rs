@@ -5,19 +5,11 @@
 use std::{
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
-use kube::{
-    Api, Client,
-    api::ListParams,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
-};
+use kube::Client;
 use mechanic_plan::{Departure, DrainOrder, DrainStage, EventType, PodPolicy};
 use tokio::{
     sync::{broadcast, watch},
@@ -27,6 +19,7 @@ use tokio::{
 use super::{
     clean_lists::{BETWEEN_LISTS, CleanLists},
     evict::Evictions,
+    pod_watch::{News, PAGE, take_in},
     pods::Pods,
 };
 use crate::{
@@ -35,10 +28,6 @@ use crate::{
     fleet::{BudgetKey, Fleet, FleetState},
     metrics::FleetMetrics,
 };
-
-/// Of a list; and as much of what the watch shows is taken in at once, since each turn goes through all pods.
-const PAGE: u32 = 500;
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which node is drained.
 #[derive(Clone, Debug)]
@@ -224,46 +213,6 @@ impl Drain {
         }
     }
 
-    fn watch(&self) -> impl futures::Stream<Item = watcher::Result<Event<ApiPod>>> + use<> {
-        let config = watcher::Config::default().fields(&self.selector()).page_size(PAGE).timeout(60);
-        watcher(Api::<ApiPod>::all(self.client.clone()), config).default_backoff()
-    }
-
-    /// A list that is read consistently, whole.
-    pub(super) async fn list(&self) -> Result<Vec<ApiPod>, String> {
-        let api = Api::<ApiPod>::all(self.client.clone());
-        let mut parameters = ListParams::default().fields(&self.selector()).limit(PAGE);
-        let mut pods = Vec::new();
-        let pages = async {
-            loop {
-                let page = api.list(&parameters).await.map_err(|error| error.to_string())?;
-                pods.extend(page.items);
-                match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => parameters = parameters.clone().continue_token(&token),
-                    None => return Ok(pods),
-                }
-            }
-        };
-        let listed = tokio::time::timeout(LIST_TIMEOUT, pages).await;
-        let listed = listed.unwrap_or_else(|_| Err("it took too long".to_owned()));
-        if let Err(error) = &listed {
-            let DrainTarget { node_name: node, epoch, .. } = &self.target;
-            let event = self.event();
-            tracing::warn!(
-                node,
-                event,
-                epoch,
-                error,
-                "the node's pods could not be listed; it is tried again"
-            );
-        }
-        listed
-    }
-
-    fn selector(&self) -> String {
-        format!("spec.nodeName={}", self.target.node_name)
-    }
-
     fn report_clean(&self, pods: &Shared) {
         let worst = lock(pods).departure().worst;
         self.report(pods, true, DrainStage::Clean { worst });
@@ -297,36 +246,6 @@ impl Course {
             false
         }
     }
-}
-
-/// What came of the watch's news.
-#[derive(Default)]
-struct News {
-    /// A whole list has been shown.
-    listed: bool,
-    /// The watch works, or has failed, as of the last of them.
-    failed: Option<bool>,
-}
-
-fn take_in(node: &str, pods: &Shared, events: Vec<watcher::Result<Event<ApiPod>>>) -> News {
-    let mut news = News::default();
-    for event in events {
-        news.failed = Some(event.is_err());
-        match event {
-            Ok(Event::Init) => lock(pods).begin_list(),
-            Ok(Event::InitApply(pod)) => lock(pods).apply_listed(&pod),
-            Ok(Event::InitDone) => {
-                lock(pods).end_list();
-                news.listed = true;
-            }
-            Ok(Event::Apply(pod)) => lock(pods).apply(&pod),
-            Ok(Event::Delete(pod)) => lock(pods).delete(&pod),
-            Err(error) => {
-                tracing::warn!(node, %error, "the watch on the node's pods failed; it is tried again");
-            }
-        }
-    }
-    news
 }
 
 /// A budget over one of the pods has come to allow more.
