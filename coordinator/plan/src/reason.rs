@@ -292,13 +292,15 @@ impl fmt::Display for Reason {
             Self::NowhereToGo => {
                 write!(f, "no other node takes pods, and the machine comes back, so nothing is evicted")
             }
-            Self::Draining { pods, blocked: 0 } => write!(f, "{pods} pods are still to leave"),
-            Self::Draining { pods, blocked } => write!(
-                f,
-                "{pods} pods are still to leave; {blocked} of them are held by a PodDisruptionBudget"
-            ),
+            Self::Draining { pods, blocked: 0 } => write!(f, "{} still to leave", pods_are(*pods)),
+            Self::Draining { pods: 1, .. } => {
+                write!(f, "1 pod is still to leave, and is held by a PodDisruptionBudget")
+            }
+            Self::Draining { pods, blocked } => {
+                write!(f, "{pods} pods are still to leave; {blocked} of them held by a PodDisruptionBudget")
+            }
             Self::StoppingDrain { terminating } => {
-                write!(f, "nothing more is evicted; {terminating} pods are still terminating")
+                write!(f, "nothing more is evicted; {} still terminating", pods_are(*terminating))
             }
             Self::DrainBlocked { pods: 1, first } => write!(
                 f,
@@ -354,4 +356,8 @@ impl fmt::Display for Reason {
 /// The end of a sentence about what a rule has decided.
 fn by(rule: Option<u64>) -> String {
     rule.map(|line| format!(", by the rule at line {line} of policy.yaml")).unwrap_or_default()
+}
+
+fn pods_are(count: usize) -> String {
+    if count == 1 { "1 pod is".to_owned() } else { format!("{count} pods are") }
 }
