@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use mechanic_plan::{Claim, ClaimOnNode, ClaimPhase, Decision, Node, Phase, Reason, ReasonCode};
 
-use crate::{events::Telling, note};
+use crate::{events::Telling, log::event_ids, note};
 
 /// What has been told of each node, as far as the next telling depends on it.
 #[derive(Default)]
@@ -62,8 +62,7 @@ impl Story {
             telling.extend(before.filter(|_| released).map(|before| release(&before, node)));
         }
         let reasons = std::iter::once(&decision.reason).chain(&decision.warnings);
-        let place = claim(node).map(|claim| place(claim, 1)).unwrap_or_default();
-        let reasons: Vec<Telling> = reasons.filter_map(|reason| of_reason(reason, &place)).collect();
+        let reasons: Vec<Telling> = reasons.filter_map(|reason| of_reason(reason, node)).collect();
         let now: BTreeSet<ReasonCode> = reasons.iter().map(|telling| telling.code).collect();
         let told = self.told.entry(name.to_owned()).or_default();
         telling.extend(reasons.into_iter().filter(|telling| !told.contains(&telling.code)));
@@ -143,9 +142,18 @@ fn release(before: &Node, after: &Node) -> Telling {
 
 /// Where what is told of a claimed node stands in the order of Events: by claim and by step, and `behind` the step itself.
 fn place(claim: &Claim, behind: u8) -> String {
+    format!("{}{:04x}{behind}-", place_of_claim(&claim.claimed_at), claim.steps)
+}
+
+fn place_of_claim(claimed_at: &str) -> String {
     // Of an unknown age where an older release has made the claim: before all others, then.
-    let claimed_at = claim.claimed_at.parse().map_or(0, Timestamp::as_nanosecond);
-    format!("{claimed_at:016x}-{:04x}{behind}-", claim.steps)
+    let claimed_at = claimed_at.parse().map_or(0, Timestamp::as_nanosecond);
+    format!("{claimed_at:016x}-")
+}
+
+/// Where what is told of a drain that goes on stands: behind all steps that were told in the same second.
+pub(crate) fn place_within_drain(claimed_at: &str) -> String {
+    format!("{}g-", place_of_claim(claimed_at))
 }
 
 /// What is done, and for which events.
@@ -160,8 +168,9 @@ fn events(step: &str, claim: &Claim) -> String {
     note::list(&format!("{step}: Azure announces "), ", ", &events.collect::<Vec<_>>())
 }
 
-/// What a reason tells, unless the step that goes with it does.
-fn of_reason(reason: &Reason, place: &str) -> Option<Telling> {
+/// What a reason tells, unless the step that goes with it does. While one event lasts and no step is taken, a next leader
+/// tells it under the same key.
+fn of_reason(reason: &Reason, node: &Node) -> Option<Telling> {
     let warning = match reason {
         Reason::WaitingForLeadTime { .. }
         | Reason::ShownOnly { .. }
@@ -199,11 +208,12 @@ fn of_reason(reason: &Reason, place: &str) -> Option<Telling> {
         | Reason::DrainedExcept(_)
         | Reason::Releasing => return None,
     };
-    Some(Telling {
-        code: reason.code(),
-        note: reason.to_string(),
-        warning,
-        key: None,
-        place: place.to_owned(),
-    })
+    let (code, events) = (reason.code(), event_ids([node]));
+    let key = (!events.is_empty()).then(|| {
+        let mut key = DefaultHasher::new();
+        (&node.uid, code, events).hash(&mut key);
+        key.finish()
+    });
+    let place = claim(node).map(|claim| place(claim, 1)).unwrap_or_default();
+    Some(Telling { code, note: reason.to_string(), warning, key, place })
 }

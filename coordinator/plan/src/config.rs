@@ -203,7 +203,7 @@ impl Config {
             let mut alone = Self::default();
             alone.set(key, text).ok().filter(|()| alone != default)?;
             Some(match key.as_str() {
-                "policy.yaml" => format!("{key} of {} rules", alone.policy.count()),
+                "policy.yaml" => format!("{key} (rules: {})", alone.policy.count()),
                 _ => format!("{key}={}", text.trim()),
             })
         });

@@ -28,12 +28,13 @@ pub(super) struct SettingsTold {
     refused: Vec<Refusal>,
     /// Where rules are told of, and of which policy they are.
     rules_of: (Option<String>, Arc<Policy>),
-    unmatched: BTreeSet<UnmatchedRule>,
+    /// By their lines.
+    unmatched: BTreeSet<u64>,
     looked_at: Option<Monotonic>,
 }
 
 impl SettingsTold {
-    /// Those that are to be told now: a pool that empties again and again is told once.
+    /// Those that are to be told now: a rule whose pools empty again and again is told once.
     fn news(&mut self, fleet: &Snapshot, config_map: Option<&str>, now: Monotonic) -> Vec<UnmatchedRule> {
         let rules_of = (config_map.map(str::to_owned), Arc::clone(&fleet.config.policy));
         if self.rules_of != rules_of {
@@ -46,7 +47,7 @@ impl SettingsTold {
         }
         self.looked_at = Some(now);
         let unmatched = fleet.unmatched_rules().into_iter();
-        unmatched.filter(|rule| self.unmatched.insert(rule.clone())).collect()
+        unmatched.filter(|rule| self.unmatched.insert(rule.line)).collect()
     }
 }
 
@@ -126,6 +127,7 @@ mod tests {
         let mut told = SettingsTold::default();
         let gpu = "events: [{pools: [gpu], respond: Cordon}]";
         let (empty, full) = (fleet(gpu, &["web"]), fleet(gpu, &["gpu", "web"]));
+        let both = "events: [{pools: [gpu, cpu], respond: Cordon}]";
         let looks = [
             ("a dry run", &empty, None, 1),
             ("it is over", &empty, Some("u"), 1),
@@ -136,6 +138,8 @@ mod tests {
             ("another rule", &fleet("events: [{pools: [gpu], respond: Drain}]", &["web"]), Some("u"), 1),
             ("no rule", &fleet("", &["web"]), Some("u"), 0),
             ("the first again", &empty, Some("u"), 1),
+            ("one of two pools is empty", &fleet(both, &["cpu", "web"]), Some("u"), 1),
+            ("now the other", &fleet(both, &["gpu", "web"]), Some("u"), 0),
         ];
         let mut now = Duration::ZERO;
         for (name, fleet, config_map, expected) in looks {

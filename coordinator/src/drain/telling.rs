@@ -10,7 +10,10 @@ use super::{
     pods::{DrainWaits, StillThere, Target},
     task::{Drain, DrainTarget, Shared, lock},
 };
-use crate::events::{Subject, Telling};
+use crate::{
+    events::{Subject, Telling},
+    story::place_within_drain,
+};
 
 impl Drain {
     /// Tells why pods are still there, where that is news and the node is claimed.
@@ -45,7 +48,7 @@ impl Drain {
             let note = with_detail(format!("the drain waits for {pod}{more}: {verdict}"), &detail);
             let mut key = DefaultHasher::new();
             (uid, verdict.code(), claimed_at).hash(&mut key);
-            let telling = telling(verdict, note, &key);
+            let telling = Telling { place: place_within_drain(claimed_at), ..telling(verdict, note, &key) };
             self.events.publish(Subject::Node { name, uid }, telling).await;
         }
     }

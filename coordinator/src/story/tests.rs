@@ -1,7 +1,6 @@
 use mechanic_plan::{Coverage, DrainOrder, DrainProgress, PodReport, ScheduledEvent, Verdict};
 
 use super::*;
-use crate::log::event_ids;
 use crate::testing;
 
 fn node(claim: ClaimOnNode, unschedulable: bool) -> Node {
@@ -64,6 +63,18 @@ fn a_next_leader_tells_the_last_step_under_the_same_key() {
     let (by_first, by_next) = (tell(&mut first, &drained), tell(&mut next, &drained));
     assert_eq!(by_first[0].key, by_next[0].key);
     assert_ne!(by_first[0].key, tell(&mut Story::default(), &held(ClaimPhase::Draining, 2))[0].key);
+}
+
+#[test]
+fn a_next_leader_tells_a_reason_under_the_same_key_while_the_event_lasts() {
+    let waits = |steps| {
+        let decision = decision(Phase::Drained, Reason::WaitingForProof("it is Ready".into()));
+        let told = Story::default().tell("n", &held(ClaimPhase::Drained, steps), &decision).pop().unwrap();
+        (told.place, told.key)
+    };
+    assert_eq!(waits(3), waits(3));
+    assert_ne!(waits(3), waits(5), "it was drained again");
+    assert!(waits(3).1.is_some());
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn in_brief_is_what_people_have_set_as_they_write_it() {
     ]);
     assert_eq!(
         Config::in_brief(&text),
-        "last-call=Preempt, Terminate; lead-time=20m; max-concurrent-drains=2; policy.yaml of 4 rules"
+        "last-call=Preempt, Terminate; lead-time=20m; max-concurrent-drains=2; policy.yaml (rules: 4)"
     );
     assert_eq!(Config::in_brief(&data(&[("lead-time", "600s"), ("policy.yaml", "")])), "the defaults");
 }
