@@ -8,7 +8,7 @@ mod endings;
 mod installation;
 mod machine;
 mod node;
-mod port_forward;
+mod onlooker;
 mod story;
 
 use std::fs;

@@ -94,9 +94,10 @@ pub(super) async fn change_to_host_network(ground: &Ground, vm: SocketAddr) -> R
     rolled_out(ground).await?;
     let probes = Api::<Pod>::namespaced(ground.cluster.client(User::Sandbox).await?, NAMESPACE);
     let probes = probes.list(&ListParams::default().labels("app.kubernetes.io/name=mechanic-probe")).await?;
-    let in_host_network =
-        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or_default();
-    if probes.items.len() != ground.nodes.len() || !probes.iter().all(in_host_network) {
+    // Those of before may not be gone yet.
+    let probes = probes.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let in_host_network = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    if probes.filter(in_host_network).count() != ground.nodes.len() {
         bail!("{HOST_NETWORK} is applied, and not all probes are in the nodes' network");
     }
     say(&format!("It is changed to {HOST_NETWORK} and Ready after {:.1} s.", begun.elapsed().as_secs_f32()));

@@ -13,7 +13,7 @@ use mechanic_sandbox::nodes::NodeSpec;
 use mechanic_sandbox::referee::{AzureFact, CLAIM_ANNOTATION, CORDONED_LABEL};
 
 use super::endings::Watch;
-use super::{Ground, LOOK_EVERY, WITHIN, installation, port_forward};
+use super::{Ground, LOOK_EVERY, WITHIN, installation, onlooker};
 use crate::say;
 
 /// Within the default of `lead-time`.
@@ -25,13 +25,14 @@ pub(super) async fn play(ground: &Ground) -> Result<()> {
     installation::install(ground).await?;
     let (leader, node) = installation::leader(ground, &client).await?;
     installation::all_probes_report(ground, &leader).await?;
-    port_forward::list_nodes(ground).await?;
+    onlooker::list_nodes(ground).await?;
     say(&format!("A live migration of {} is announced, where the leader is:", node.name));
     let migration = drained_for(ground, &client, &endings, node).await?;
     is_over(ground, &migration).await?;
     migration.since("the migration is over");
     given_back(&client, node).await?;
     migration.since("the node is given back");
+    onlooker::logs_tell(ground, &migration.event.event_id).await?;
     judge(ground).await?;
 
     let (leader, node) = installation::leader(ground, &client).await?;
