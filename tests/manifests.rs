@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::manifests::{BUILT, built, object, of_kind, overlay, own_kustomization};
+use crate::support::manifests::{
+    BUILT, built, kustomization_of_the_page, object, of_kind, overlay, own_kustomization,
+};
 use serde_json::{Value, json};
 
 fn pod<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -228,9 +230,7 @@ fn components_can_be_combined() {
 /// Whether Azure's Prometheus reads it can't be seen here; that it is what Microsoft's page asks for can.
 #[test]
 fn the_kustomization_for_azures_prometheus_leaves_nothing_of_the_operators() {
-    let blocks = include_str!("../docs/install.md").split("```yaml\n").skip(1);
-    let mut blocks = blocks.filter_map(|block| block.split("```").next());
-    let own = own_kustomization(blocks.find(|block| block.contains("azmonitoring")).unwrap());
+    let own = own_kustomization(kustomization_of_the_page("azmonitoring"));
     let mut made = built(own.path());
     let monitor = made.iter_mut().find(|object| object["kind"] == "PodMonitor").unwrap();
     assert_eq!(monitor["apiVersion"], "azmonitoring.coreos.com/v1");

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crate::support::manifests::{
-    built, kustomization_of_the_readme, object, of_kind, overlay, overlays, own_kustomization,
+    built, kustomization_of_the_page, kustomization_of_the_readme, object, of_kind, overlay, overlays,
+    own_kustomization,
 };
 use mechanic_sandbox::{
     cluster::{Cluster, ClusterOptions},
@@ -138,6 +139,11 @@ async fn each_overlay_and_base_is_admitted_applied_again_without_a_change_and_ta
     cluster.kubectl(restricted).await.unwrap();
     base_comes_and_goes(&cluster, "coordinator", COORDINATORS).await;
     base_comes_and_goes(&cluster, "probe", PROBES).await;
+    let release = kustomization_of_the_page("deploy/release").replace("maintenance", "platform");
+    let release = own_kustomization(&release);
+    apply(&cluster, &release.path().display().to_string()).await;
+    let image = ["get", "job", "mechanic-release", "-n", "platform", "-o", "jsonpath={..image}"];
+    assert_eq!(cluster.kubectl(image).await.unwrap(), "registry.example/mechanic-coordinator:0.1.0");
     // Strict means strict: a slip in a field's name is no success.
     let slip = own_kustomization(
         "resources: [mechanic/deploy/overlays/default]\npatches: [{patch: '{apiVersion: policy/v1, kind: \
@@ -147,6 +153,16 @@ async fn each_overlay_and_base_is_admitted_applied_again_without_a_change_and_ta
     let refused = cluster.kubectl(["apply", "--server-side", "--validate=strict", "-k", &slip]).await;
     assert!(refused.unwrap_err().to_string().contains("maxUnavailible"));
     cluster.stop().await.unwrap();
+}
+
+/// What docs/install.md says of a namespace that is there already.
+#[test]
+fn the_bases_together_are_the_default_overlay_without_its_namespace() {
+    let bases = built(own_kustomization(kustomization_of_the_page("deploy/probe")).path());
+    let bases = json!(bases).to_string().replace(r#""platform""#, r#""mechanic""#);
+    let mut default = overlay("default").to_vec();
+    default.retain(|object| object["kind"] != "Namespace");
+    assert_eq!(serde_json::from_str::<Value>(&bases).unwrap(), json!(default));
 }
 
 /// What README.md's kustomization changes, and that it changes nothing else.

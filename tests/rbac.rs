@@ -42,7 +42,8 @@ impl fmt::Display for Grant {
     }
 }
 
-/// What the overlay's bindings give to this account of mechanic's.
+/// What the overlay's bindings give to this account of mechanic's. `mechanic-viewer` isn't looked at: it asks the API server
+/// for nothing, its right is what `FleetService` looks for.
 fn grants(objects: &[Value], account: &str) -> Vec<Grant> {
     let mut grants = Vec::new();
     for binding in objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Binding")) {

@@ -62,6 +62,13 @@ pub(crate) fn own_kustomization(text: &str) -> tempfile::TempDir {
     folder
 }
 
+/// The kustomization of docs/install.md that has these words in it.
+pub(crate) fn kustomization_of_the_page(words: &str) -> &'static str {
+    let blocks = include_str!("../../docs/install.md").split("```yaml\n").skip(1);
+    let mut blocks = blocks.filter_map(|block| block.split("```").next());
+    blocks.find(|block| block.contains(words)).expect("docs/install.md shows no such kustomization")
+}
+
 /// The kustomization that README.md shows, over the overlay of this name.
 pub(crate) fn kustomization_of_the_readme(overlay: &str) -> String {
     let blocks = include_str!("../../README.md").split("```yaml\n").skip(1);

@@ -305,12 +305,6 @@ impl House {
         })
     }
 
-    /// What coordinators, and Jobs with their account, have asked for and may not.
-    pub(crate) fn denied(&self) -> Vec<Asked> {
-        let denied = |request: &Asked| matches!(request.code, 401 | 403);
-        self.requests("mechanic-coordinator").into_iter().filter(denied).collect()
-    }
-
     /// Ends a test: every promise was kept.
     pub(crate) async fn judge(&self) {
         let verdict = self.referee.verdict().await;
