@@ -60,6 +60,36 @@ async fn edge_28_a_leader_whose_own_node_is_hit_hands_over_and_is_moved_like_any
     house.judge().await;
 }
 
+/// The leader has nobody to hand over to until it has moved the other, and by then the node may be drained but for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_both_coordinators_are_on_the_node_that_is_hit_both_are_moved() {
+    let house = House::with_nodes(4, 1).await;
+    let leader = house.leader().await;
+    let node = house.node_of(&leader);
+    house.close_others(&[node]).await.unwrap();
+    let coordinators = house.installation.coordinators();
+    let other = coordinators.iter().find(|pod| pod.pod != leader.pod).unwrap();
+    house.kubectl(&["--namespace=mechanic", "delete", "pod", &other.pod, "--wait=false"]).await;
+    let together = async || {
+        let pods = house.installation.coordinators();
+        let here = |pod: &PodProcess| pod.ready && !pod.terminating && pod.node == node.name;
+        (pods.len() == 2 && pods.iter().all(here)).then_some(())
+    };
+    house.wait("both are on one node", together).await;
+    house.open_others(&[node]).await.unwrap();
+
+    let event = house.announce_reboot(node);
+    let moved = async || {
+        let claim = house.claim(&node.name).await?;
+        let all = claim["phase"] == "drained" && claim["podsLeft"] == serde_json::Value::Null;
+        (all && house.guests(node).await.is_empty()).then_some(())
+    };
+    house.wait("both are moved", moved).await;
+    house.remove(&event);
+    house.wait_released(&node.name).await;
+    house.judge().await;
+}
+
 /// Both coordinators' nodes are hit by one event, so neither can hand over to the other for good: one leads to the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_other_coordinator_will_last_the_leader_stays() {

@@ -79,6 +79,11 @@ impl Act {
         Arc::clone(&self.effects.fleet)
     }
 
+    /// This process' own pod.
+    pub(crate) fn leader_pod_uid(&self) -> &str {
+        &self.effects.leader_pod_uid
+    }
+
     /// Waits until something that was started has ended; for ever where nothing runs.
     pub(crate) async fn next_end(&mut self) {
         match self.tasks.join_next_with_id().await {

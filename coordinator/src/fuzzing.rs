@@ -39,7 +39,7 @@ pub fn written_after(messages: &[Vec<u8>]) -> Vec<String> {
             take_in(&mut state, OWN_NODE, session, now, message);
         }
     }
-    let snapshot = state.snapshot(1, Monotonic::default());
+    let snapshot = state.snapshot(1, Monotonic::default(), "");
     let plan = plan(&snapshot, Now { wall, monotonic: now });
     let written: HashSet<String> =
         plan.into_iter().filter(|(_, decision)| decision.write.is_some()).map(|(name, _)| name).collect();

@@ -39,7 +39,8 @@ pub(crate) async fn run(
     loop {
         act.settle_ended();
         if fleet.read(FleetState::is_known) {
-            let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since)));
+            let leader = act.leader_pod_uid();
+            let snapshot = Arc::new(fleet.read(|state| state.snapshot(epoch, leading_since, leader)));
             let now = clock::now();
             let plan = Arc::new(plan(&snapshot, now));
             metrics.show(&snapshot, &plan);

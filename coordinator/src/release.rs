@@ -107,7 +107,7 @@ impl Release {
 // People read it.
 #[allow(clippy::print_stdout)]
 async fn give_back(fleet: &Fleet, writes: &NodeWrites, epoch: u64) -> bool {
-    let nodes = fleet.read(|state| state.snapshot(epoch, clock::monotonic())).nodes;
+    let nodes = fleet.read(|state| state.snapshot(epoch, clock::monotonic(), "")).nodes;
     let (mut released, mut left) = (0, 0);
     for (name, node) in nodes {
         match release(fleet, writes, &name, node).await {

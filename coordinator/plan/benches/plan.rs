@@ -66,7 +66,13 @@ fn fleet(events_in_group: usize, silent: impl Fn(usize) -> bool) -> Fleet {
             nodes.insert(format!("node-{number:05}"), Arc::new(node(number, &events, silent(number))));
         }
     }
-    Fleet { config: Config::default(), epoch: 1, leading_since: Monotonic::default(), nodes }
+    Fleet {
+        config: Config::default(),
+        epoch: 1,
+        leading_since: Monotonic::default(),
+        leader_pod_uid: String::new(),
+        nodes,
+    }
 }
 
 fn reference(number: usize) -> Option<VmReference> {

@@ -55,6 +55,9 @@ pub struct Claim {
     /// Pods that the drain left on the node, once it is drained.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pods_left: usize,
+    /// UID of the coordinator's pod that the drain left on the node, since it led; empty where there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub leader_left: String,
     /// Why, by `EventId`.
     pub events: ClaimedEvents,
     #[serde(flatten)]
@@ -135,6 +138,7 @@ impl Claim {
             steps: 0,
             reason: String::new(),
             pods_left: 0,
+            leader_left: String::new(),
             events: ClaimedEvents::new(),
             unknown: Map::new(),
         }

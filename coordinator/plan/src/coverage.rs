@@ -116,6 +116,7 @@ mod tests {
             config: Config::default(),
             epoch: 1,
             leading_since: seconds_ago(leading_for),
+            leader_pod_uid: String::new(),
             nodes: BTreeMap::new(),
         };
         Coverage::of(node, &fleet, NOW)

@@ -22,6 +22,8 @@ pub struct Fleet {
     pub epoch: u64,
     /// Since when this process leads: until the probes had their time, a silent one is unknown, not mute.
     pub leading_since: Monotonic,
+    /// `metadata.uid` of this leader's pod, which is never evicted.
+    pub leader_pod_uid: String,
     /// All Nodes by name.
     pub nodes: BTreeMap<String, Arc<Node>>,
 }
@@ -130,6 +132,8 @@ pub struct VmEventCondition {
 }
 
 /// Label and annotation of mechanic on a Node.
+// One for each Node: 5,000 of them are a megabyte, and a Box would be in the way wherever a claim is looked at.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimOnNode {
     /// Neither.

@@ -78,7 +78,13 @@ mod tests {
             ["a", "b", "c"].map(|name| (name.to_owned(), Arc::new(node(name)))).into();
         threaten(&mut nodes, "a");
         change(&mut nodes);
-        Fleet { config: Config::default(), epoch: 1, leading_since: Monotonic::default(), nodes }
+        Fleet {
+            config: Config::default(),
+            epoch: 1,
+            leading_since: Monotonic::default(),
+            leader_pod_uid: String::new(),
+            nodes,
+        }
     }
 
     fn threaten(nodes: &mut BTreeMap<String, Arc<Node>>, name: &str) {

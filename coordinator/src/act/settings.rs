@@ -118,6 +118,7 @@ mod tests {
             config: Config { policy: Policy::parse(policy).unwrap().into(), ..Config::default() },
             epoch: 1,
             leading_since: Monotonic::default(),
+            leader_pod_uid: String::new(),
             nodes: pools.iter().map(|pool| ((*pool).to_owned(), node(pool))).collect(),
         }
     }

@@ -112,11 +112,17 @@ impl FleetState {
     }
 
     /// The snapshot that is planned on.
-    pub(crate) fn snapshot(&self, epoch: u64, leading_since: Monotonic) -> mechanic_plan::Fleet {
+    pub(crate) fn snapshot(
+        &self,
+        epoch: u64,
+        leading_since: Monotonic,
+        leader_pod_uid: &str,
+    ) -> mechanic_plan::Fleet {
         mechanic_plan::Fleet {
             config: self.settings().config,
             epoch,
             leading_since,
+            leader_pod_uid: leader_pod_uid.to_owned(),
             nodes: self
                 .records
                 .iter()

@@ -53,10 +53,11 @@ impl Assessment<'_> {
             .filter(|event| claim.events.get(&event.event_id).is_some_and(|event| !event.vetoed))
             .collect();
         let drain = self.to_drain(&active);
-        // What must leave may differ for a new event, and it is known as new but once: back to where a drain begins,
-        // whether or not one may begin now.
+        // What must leave may differ for a new event, and it is known as new but once; and for another leader, to whom the
+        // pod of the one before is a pod like any other. Back to where a drain begins, whether or not one may begin now.
+        let led_before = !on_node.leader_left.is_empty() && on_node.leader_left != self.fleet.leader_pod_uid;
         if on_node.phase == ClaimPhase::Drained
-            && drain.iter().any(|event| !on_node.events.contains_key(&event.event_id))
+            && drain.iter().any(|event| led_before || !on_node.events.contains_key(&event.event_id))
         {
             claim.enter(ClaimPhase::Cordoned);
         }
@@ -186,6 +187,8 @@ impl Assessment<'_> {
             if self.departure(drain).worst <= *worst {
                 claim.enter(ClaimPhase::Drained);
                 claim.pods_left = pods.len();
+                let leads = pods.iter().any(|pod| pod.verdict == Verdict::Leader);
+                claim.leader_left = if leads { self.fleet.leader_pod_uid.clone() } else { String::new() };
                 claim.note_drained(&self.now.wall.to_string());
             } else {
                 // It had ended before it heard of a costlier event.

@@ -200,6 +200,21 @@ fn u7_edge_22_a_second_event_on_a_drained_node_is_taken_into_the_claim_and_drain
 }
 
 #[test]
+fn the_leader_stays_on_a_drained_node_while_it_leads_and_leaves_it_under_the_next() {
+    let mut run = run_with(cluster(6), [Announcement::new("Reboot", &[0], SOON, 900)]);
+    let leader = run.world.machines[0].pods[0].0.to_string();
+    run.world.fleet.leader_pod_uid.clone_from(&leader);
+    run.until(SOON + 200);
+    assert_eq!((run.reason(0), run.pods(0)), (ReasonCode::DrainedExcept, 1));
+    run.go_on(60);
+    assert_eq!(run.claim(0).unwrap().leader_left, leader, "it was looked at again for nothing");
+    run.world.fleet.leader_pod_uid = "of another".into();
+    run.go_on(60);
+    assert_eq!((run.reason(0), run.pods(0)), (ReasonCode::Drained, 0));
+    assert_eq!(run.claim(0).unwrap().leader_left, "");
+}
+
+#[test]
 fn a_costlier_event_in_whatever_second_of_a_drain_takes_what_stayed_for_the_first() {
     for second in 1..60 {
         let mut world = cluster(6);

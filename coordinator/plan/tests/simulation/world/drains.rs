@@ -177,7 +177,8 @@ impl World {
 
     fn surroundings(&self, number: usize, drain: &Drain) -> Surroundings {
         let (departure, policy) = (drain.departure, self.fleet.config.policy.pods.on(self.node(number)));
-        Surroundings { leader_pod_uid: String::new(), departure, policy, now: self.clock().wall }
+        let leader_pod_uid = self.fleet.leader_pod_uid.clone();
+        Surroundings { leader_pod_uid, departure, policy, now: self.clock().wall }
     }
 
     fn report(&self, number: usize, id: PodId, drain: &Drain, leaving: Wave) -> PodReport {

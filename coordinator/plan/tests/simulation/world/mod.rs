@@ -102,8 +102,13 @@ pub(crate) fn monotonic(time: u64) -> Monotonic {
 
 impl World {
     pub(crate) fn new(seed: u64, config: Config) -> Self {
-        let fleet =
-            Fleet { config, epoch: 1, leading_since: monotonic(START - 3_600), nodes: BTreeMap::new() };
+        let fleet = Fleet {
+            config,
+            epoch: 1,
+            leading_since: monotonic(START - 3_600),
+            leader_pod_uid: String::new(),
+            nodes: BTreeMap::new(),
+        };
         Self {
             seed,
             time: START,
