@@ -62,15 +62,17 @@ impl Story {
             telling.extend(before.filter(|_| released).map(|before| release(&before, node)));
         }
         let reasons = std::iter::once(&decision.reason).chain(&decision.warnings);
-        let reasons: Vec<Telling> = reasons.filter_map(|reason| of_reason(reason, node)).collect();
-        let now: BTreeSet<ReasonCode> = reasons.iter().map(|telling| telling.code).collect();
+        let reasons: Vec<(&Reason, bool)> =
+            reasons.filter_map(|reason| Some((reason, warns(reason)?))).collect();
         let told = self.told.entry(name.to_owned()).or_default();
-        telling.extend(reasons.into_iter().filter(|telling| !told.contains(&telling.code)));
+        // Most have been told: their sentences are made for nobody.
+        let news = reasons.iter().filter(|(reason, _)| !told.contains(&reason.code()));
+        telling.extend(news.map(|(reason, warning)| of_reason(reason, *warning, node)));
         // While one event lasts, each reason is told once, however often it comes and goes.
         if decision.phase == Phase::Idle {
             told.clear();
         }
-        told.extend(now);
+        told.extend(reasons.iter().map(|(reason, _)| reason.code()));
         if told.is_empty() {
             self.told.remove(name);
         }
@@ -168,9 +170,8 @@ fn events(step: &str, claim: &Claim) -> String {
     note::list(&format!("{step}: Azure announces "), ", ", &events.collect::<Vec<_>>())
 }
 
-/// What a reason tells, unless the step that goes with it does. While one event lasts and no step is taken, a next leader
-/// tells it under the same key.
-fn of_reason(reason: &Reason, node: &Node) -> Option<Telling> {
+/// Whether a reason is told as a warning; nothing where the step that goes with it tells it.
+fn warns(reason: &Reason) -> Option<bool> {
     let warning = match reason {
         Reason::WaitingForLeadTime { .. }
         | Reason::ShownOnly { .. }
@@ -208,6 +209,11 @@ fn of_reason(reason: &Reason, node: &Node) -> Option<Telling> {
         | Reason::DrainedExcept(_)
         | Reason::Releasing => return None,
     };
+    Some(warning)
+}
+
+/// What a reason tells. While one event lasts and no step is taken, a next leader tells it under the same key.
+fn of_reason(reason: &Reason, warning: bool, node: &Node) -> Telling {
     let (code, events) = (reason.code(), event_ids([node]));
     let key = (!events.is_empty()).then(|| {
         let mut key = DefaultHasher::new();
@@ -215,5 +221,5 @@ fn of_reason(reason: &Reason, node: &Node) -> Option<Telling> {
         key.finish()
     });
     let place = claim(node).map(|claim| place(claim, 1)).unwrap_or_default();
-    Some(Telling { code, note: reason.to_string(), warning, key, place })
+    Telling { code, note: reason.to_string(), warning, key, place }
 }

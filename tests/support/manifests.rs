@@ -62,19 +62,22 @@ pub(crate) fn own_kustomization(text: &str) -> tempfile::TempDir {
     folder
 }
 
+fn kustomizations(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    blocks.filter(|block| block.contains("resources:"))
+}
+
 /// The kustomization of docs/install.md that has these words in it.
 pub(crate) fn kustomization_of_the_page(words: &str) -> &'static str {
-    let blocks = include_str!("../../docs/install.md").split("```yaml\n").skip(1);
-    let mut blocks = blocks.filter_map(|block| block.split("```").next());
-    blocks.find(|block| block.contains(words)).expect("docs/install.md shows no such kustomization")
+    kustomizations(include_str!("../../docs/install.md"))
+        .find(|block| block.contains(words))
+        .expect("docs/install.md shows no such kustomization")
 }
 
 /// The kustomization that README.md shows, over the overlay of this name.
 pub(crate) fn kustomization_of_the_readme(overlay: &str) -> String {
-    let blocks = include_str!("../../README.md").split("```yaml\n").skip(1);
     let shown =
-        blocks.filter_map(|block| block.split("```").next()).find(|block| block.contains("resources:"));
-    let shown = shown.expect("README.md shows no kustomization");
+        kustomizations(include_str!("../../README.md")).next().expect("README.md shows no kustomization");
     assert!(shown.contains("deploy/overlays/default"), "{shown}");
     shown.replace("deploy/overlays/default", &format!("deploy/overlays/{overlay}"))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use mechanic_plan::{
-    ClaimOnNode, Config, Document, Evidence, Fleet, Listed, Monotonic, Node, NodeWrite, Now, Probe, ProbeVm,
+    ClaimOnNode, Document, Evidence, Fleet, Listed, Monotonic, Node, NodeWrite, Now, Probe, ProbeVm,
     Readiness, ScheduledEvent, VmReference, plan,
 };
 
@@ -66,13 +66,7 @@ fn fleet(events_in_group: usize, silent: impl Fn(usize) -> bool) -> Fleet {
             nodes.insert(format!("node-{number:05}"), Arc::new(node(number, &events, silent(number))));
         }
     }
-    Fleet {
-        config: Config::default(),
-        epoch: 1,
-        leading_since: Monotonic::default(),
-        leader_pod_uid: String::new(),
-        nodes,
-    }
+    Fleet { epoch: 1, nodes, ..Fleet::default() }
 }
 
 fn reference(number: usize) -> Option<VmReference> {

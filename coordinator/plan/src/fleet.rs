@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An immutable snapshot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fleet {
     /// The settings in force.
     pub config: Config,

@@ -62,7 +62,6 @@ mod tests {
     use super::*;
     use crate::{
         claim::Claim,
-        config::Config,
         coverage::Coverage,
         decide::{Decision, DrainOrder},
         event::ScheduledEvent,
@@ -78,13 +77,7 @@ mod tests {
             ["a", "b", "c"].map(|name| (name.to_owned(), Arc::new(node(name)))).into();
         threaten(&mut nodes, "a");
         change(&mut nodes);
-        Fleet {
-            config: Config::default(),
-            epoch: 1,
-            leading_since: Monotonic::default(),
-            leader_pod_uid: String::new(),
-            nodes,
-        }
+        Fleet { epoch: 1, nodes, ..Fleet::default() }
     }
 
     fn threaten(nodes: &mut BTreeMap<String, Arc<Node>>, name: &str) {

@@ -38,6 +38,13 @@ pub(crate) fn node(vm_name: &str) -> Node {
     }
 }
 
+/// The same in a pool and a zone, with labels.
+pub(crate) fn node_in(pool: &str, zone: &str, labels: &[(&str, &str)]) -> Node {
+    let zone = [("topology.kubernetes.io/zone", zone)];
+    let labels = labels.iter().chain(&zone).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Node { pool: pool.into(), labels: Arc::new(labels.collect()), ..node("vm") }
+}
+
 /// A probe whose polls have shown an empty document for an hour.
 pub(crate) fn probe(vm_name: &str, last_heard: Monotonic) -> Probe {
     let hour = Duration::from_hours(1);

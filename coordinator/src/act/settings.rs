@@ -117,9 +117,8 @@ mod tests {
         Snapshot {
             config: Config { policy: Policy::parse(policy).unwrap().into(), ..Config::default() },
             epoch: 1,
-            leading_since: Monotonic::default(),
-            leader_pod_uid: String::new(),
             nodes: pools.iter().map(|pool| ((*pool).to_owned(), node(pool))).collect(),
+            ..Snapshot::default()
         }
     }
 

@@ -77,10 +77,16 @@ pub fn first_wave<'a>(pods: impl IntoIterator<Item = &'a Pod>, surroundings: &Su
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use super::*;
-    use crate::{event::EventType, fleet::Node, pods::LastCall, policy::Policy, testing::node};
+    use crate::{
+        event::EventType,
+        fleet::Node,
+        pods::LastCall,
+        policy::Policy,
+        testing::{node, node_in},
+    };
 
     fn departure(worst: EventType) -> Departure {
         Departure { worst, urgent: false, last_call: None }
@@ -245,11 +251,7 @@ mod tests {
         ] {
             assert_eq!(verdict(pod, worst, urgent), expected, "{name}");
         }
-        let on = |pool: &str, zone: &str, team: &str| {
-            let labels = [("topology.kubernetes.io/zone", zone), ("team", team)];
-            let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            Node { pool: pool.into(), labels: Arc::new(labels.into()), ..node("vm") }
-        };
+        let on = |pool: &str, zone: &str, team: &str| node_in(pool, zone, &[("team", team)]);
         for (node, expected) in [
             (on("batch", "westeurope-1", "vision"), Verdict::ProtectedForNow),
             (on("web", "westeurope-1", "vision"), Verdict::Evict),

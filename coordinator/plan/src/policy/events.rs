@@ -217,16 +217,11 @@ impl From<WrittenResponse> for Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{policy::Policy, testing::node};
-
-    fn on(pool: &str, zone: &str, labels: &[(&str, &str)]) -> Node {
-        let zone = [("topology.kubernetes.io/zone", zone)];
-        let labels = labels.iter().chain(&zone).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Node { pool: pool.into(), labels: Arc::new(labels.collect()), ..node("vm") }
-    }
+    use crate::{
+        policy::Policy,
+        testing::{node, node_in as on},
+    };
 
     fn event(event_type: &str, seconds: Option<u64>, description: &str) -> ScheduledEvent {
         let duration = seconds.map(Duration::from_secs);

@@ -76,16 +76,8 @@ fn nearest<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::testing::node;
-
-    fn on(pool: &str, zone: &str, labels: &[(&str, &str)]) -> Node {
-        let zone = [("topology.kubernetes.io/zone", zone)];
-        let labels = labels.iter().chain(&zone).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Node { pool: pool.into(), labels: Arc::new(labels.collect()), ..node("vm") }
-    }
+    use crate::testing::node_in as on;
 
     fn cluster() -> [Node; 3] {
         [

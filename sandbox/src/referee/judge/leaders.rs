@@ -23,27 +23,36 @@ pub(super) fn judge(timeline: &Timeline<'_>, promises: &Promises, findings: &mut
         if !promises.needs_leader(request) || !(request.accepted() || request.code == 429) {
             continue;
         }
-        let right = right_to_write(&timeline.terms, request);
-        match right {
-            Right::Leads => {}
-            Right::InFlight => findings.facts.in_flight_at_change += 1,
+        let (led_until, is_counted) = match right_to_write(&timeline.terms, request) {
+            Right::Leads => continue,
+            Right::InFlight => {
+                findings.facts.in_flight_at_change += 1;
+                continue;
+            }
+            Right::Late { led_until } if promises.api_server_stalls => (led_until, request.is_eviction()),
             // An Event explains what was done in the term. It changes nothing, and no clock keeps an API server that is
             // slow to take it from taking it late.
-            Right::Late { led_until } | Right::RanOut { led_until }
-                if request.resource == "events"
-                    || (promises.api_server_stalls && matches!(right, Right::Late { .. })) =>
-            {
-                findings.facts.in_flight_at_change += 1;
-                let late = late.entry(led_until).or_default();
-                *late += usize::from(request.is_eviction() || request.resource == "events");
-                if *late > IN_FLIGHT {
-                    let why = "had led before, and had more than ten evictions and Events under way";
-                    not_the_leader(request, why, findings);
-                }
+            Right::Late { led_until } | Right::RanOut { led_until } if request.resource == "events" => {
+                (led_until, true)
             }
-            Right::Late { .. } => not_the_leader(request, "led no longer", findings),
-            Right::RanOut { .. } => not_the_leader(request, "had let the Lease run out", findings),
-            Right::None => not_the_leader(request, "had never led", findings),
+            Right::Late { .. } => {
+                not_the_leader(request, "led no longer", findings);
+                continue;
+            }
+            Right::RanOut { .. } => {
+                not_the_leader(request, "had let the Lease run out", findings);
+                continue;
+            }
+            Right::None => {
+                not_the_leader(request, "had never led", findings);
+                continue;
+            }
+        };
+        findings.facts.in_flight_at_change += 1;
+        let late = late.entry(led_until).or_default();
+        *late += usize::from(is_counted);
+        if *late > IN_FLIGHT {
+            not_the_leader(request, "had led before, and had more than ten such under way", findings);
         }
     }
 }

@@ -200,6 +200,8 @@ fn each_time_that_a_leader_falls_ten_of_its_evictions_may_come_late() {
         run.lease(60.0, OTHER);
         for number in 0..late[1] {
             run.evict(61.0, LEADER, &format!("later-{number}"), 201);
+            // Events explain them, and take none of the places.
+            run.request(61.0, asked(61.0, Some(LEADER), "create", "events", &format!("event-{number}")));
         }
         let promises = Promises { api_server_stalls: true, ..promises() };
         judge(&run.history, &promises).broken().contains(&Check::NotTheLeader)

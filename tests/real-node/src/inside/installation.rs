@@ -1,14 +1,12 @@
 //! mechanic on the cluster, as an administrator puts it there, changes it and takes it away.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
-use mechanic_sandbox::cluster::User;
 use mechanic_sandbox::install::NAMESPACE;
 use mechanic_sandbox::nodes::NodeSpec;
 use mechanic_sandbox::programs::workspace;
@@ -84,15 +82,18 @@ pub(super) async fn all_probes_report(ground: &Ground, leader: &str) -> Result<(
     }
 }
 
-/// From here on only what is in the nodes' own network reaches the metadata service, that of `vm`, and the probes go there.
-pub(super) async fn change_to_host_network(ground: &Ground, vm: SocketAddr) -> Result<()> {
-    addresses::restrict_imds(&ground.vms, vm)?;
+/// From here on only what is in the nodes' own network reaches the metadata service, that of this node's VM, and the probes go there.
+pub(super) async fn change_to_host_network(ground: &Ground, client: &Client, node: &NodeSpec) -> Result<()> {
+    let mut machines = ground.nodes.iter().zip(&ground.vms);
+    let (_, vm) =
+        machines.find(|(other, _)| other.name == node.name).context("no machine is under the node")?;
+    addresses::restrict_imds(&ground.vms, *vm)?;
     let begun = Instant::now();
     apply(ground, HOST_NETWORK).await?;
     // The overlay brings the ConfigMap as it is installed.
     shorten_holds(ground).await?;
     rolled_out(ground).await?;
-    let probes = Api::<Pod>::namespaced(ground.cluster.client(User::Sandbox).await?, NAMESPACE);
+    let probes = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
     let probes = probes.list(&ListParams::default().labels("app.kubernetes.io/name=mechanic-probe")).await?;
     // Those of before may not be gone yet.
     let probes = probes.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());

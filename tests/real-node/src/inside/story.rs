@@ -38,8 +38,7 @@ pub(super) async fn play(ground: &Ground) -> Result<()> {
     let (leader, node) = installation::leader(ground, &client).await?;
     // Both probes will be in one network here, so both ask this node's VM; the other's word is about a machine that isn't its
     // own, and moves nothing.
-    let vm = ground.nodes.iter().position(|other| other.name == node.name).unwrap_or_default();
-    installation::change_to_host_network(ground, ground.vms[vm]).await?;
+    installation::change_to_host_network(ground, &client, node).await?;
     installation::all_probes_report(ground, &leader).await?;
     say(&format!("Another of {} is announced, which only the nodes' own network sees:", node.name));
     let migration = drained_for(ground, &client, &endings, node).await?;
